@@ -1,0 +1,144 @@
+//! What a node serves: tenants, endpoints, dialplan, state providers. An immutable snapshot that
+//! every shard holds by reference count; a reload hands over a new one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::dialplan::Dialplan;
+use crate::limits::Limits;
+use crate::placement::TenantId;
+use crate::provider::Providers;
+
+/// Everything the core needs to know of the configuration.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// Tenants; a [`TenantId`] is an index into this list. Never empty in a running node.
+    pub tenants: Vec<Tenant>,
+    /// Endpoints; an [`EndpointId`] is an index into this list.
+    pub endpoints: Vec<Endpoint>,
+    /// How a request finds its endpoint.
+    pub identify: Identify,
+    /// Hints of all tenants.
+    pub dialplan: Dialplan,
+    /// Who supplies device and presence states.
+    pub providers: Providers,
+    /// Text of `Server` and `User-Agent`.
+    pub user_agent: Arc<str>,
+    /// Bounds on everything.
+    pub limits: Limits,
+}
+
+/// A customer of the node. Extensions, sources and endpoints of two tenants never meet.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tenant {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Host part of this tenant's presentity URIs in the `rfc` dialect; without it the host of
+    /// the request URI is used.
+    pub domain: Option<Arc<str>>,
+}
+
+/// An index into [`Config::endpoints`].
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct EndpointId(pub u32);
+
+/// Shapes of documents, codes and headers. The facts carried are the same.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Dialect {
+    /// Schema-valid documents, codes and headers as the RFCs have them.
+    #[default]
+    Rfc,
+    /// As a real Asterisk sends them.
+    Asterisk,
+}
+
+/// A peer or a group of peers that may subscribe.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Whose endpoint it is.
+    pub tenant: TenantId,
+    /// Context in which subscribed extensions are looked up.
+    pub context: Arc<str>,
+    /// Looked up instead of `context` when present.
+    pub subscribe_context: Option<Arc<str>>,
+    /// Whether it may subscribe at all.
+    pub allow_subscribe: bool,
+    /// Shortest accepted subscription, in seconds; 0 for no bound.
+    pub sub_min_expiry_s: u32,
+    /// Show "in use and ringing" as `early` instead of `confirmed` in dialog-info.
+    pub notify_early_inuse_ringing: bool,
+    /// Send NOTIFYs to the packet's source instead of the Contact (NAT).
+    pub rewrite_contact: bool,
+    /// Shapes of what it gets.
+    pub dialect: Dialect,
+    /// Credentials it must prove; `None` trusts the source address alone.
+    pub auth: Option<Auth>,
+}
+
+impl Endpoint {
+    /// The context subscriptions are looked up in.
+    pub fn hint_context(&self) -> &Arc<str> {
+        self.subscribe_context.as_ref().unwrap_or(&self.context)
+    }
+}
+
+/// Digest credentials of an endpoint (`type=auth`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Auth {
+    /// User name of the Authorization header.
+    pub username: Arc<str>,
+    /// Realm of the challenge.
+    pub realm: Arc<str>,
+    /// Lower-case hex MD5 of `username:realm:password`.
+    pub ha1_md5: Arc<str>,
+}
+
+/// Finds the endpoint of a request: by source address, then by the From user, then anonymous.
+#[derive(Clone, Debug, Default)]
+pub struct Identify {
+    /// Networks, longest prefix first; the first that contains the source wins.
+    pub networks: Vec<(Network, EndpointId)>,
+    /// Endpoints that may be named by the From user (they carry `auth`, or trust the name).
+    pub users: hashbrown::HashMap<Arc<str>, EndpointId, ahash::RandomState>,
+    /// The endpoint of everybody else, if there is one.
+    pub anonymous: Option<EndpointId>,
+}
+
+/// An IP network.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Network {
+    /// Any address inside; bits after the prefix are ignored.
+    pub address: IpAddr,
+    /// Prefix length in bits: 0 to 32 or 0 to 128.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Whether `ip` lies inside. An IPv4-mapped IPv6 address counts as IPv4.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
+                u32::from(net) & mask == u32::from(ip) & mask
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix.min(128))).unwrap_or(0);
+                u128::from(net) & mask == u128::from(ip) & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Identify {
+    /// The endpoint of a request from `source` whose From user is `user`.
+    pub fn find(&self, source: IpAddr, user: &str) -> Option<EndpointId> {
+        let by_address = self.networks.iter().find(|(network, _)| network.contains(source));
+        by_address
+            .map(|(_, endpoint)| *endpoint)
+            .or_else(|| self.users.get(user).copied())
+            .or(self.anonymous)
+    }
+}

@@ -1,0 +1,38 @@
+//! What goes into a shard.
+
+use crate::command::{Command, Query};
+use crate::flow::{ConnectionId, Flow};
+use crate::mesh::ShardMessage;
+use crate::placement::ShardId;
+
+/// One input; [`crate::Shard::handle`] reacts to it completely.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// One datagram, or one message framed from a stream.
+    Message {
+        /// Where it came from.
+        flow: Flow,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
+    /// A message from another shard.
+    Shard {
+        /// The sender.
+        from: ShardId,
+        /// The message.
+        message: ShardMessage,
+    },
+    /// A change from the control plane.
+    Command(Command),
+    /// A question from the control plane, to be answered under `id`.
+    Query {
+        /// Returned in the [`crate::command::Reply`].
+        id: u64,
+        /// The question.
+        query: Query,
+    },
+    /// A stream connection ended.
+    ConnectionClosed(ConnectionId),
+    /// Time passed: timers are due, or a fan-out continues.
+    Tick,
+}

@@ -1,0 +1,74 @@
+//! Every bound of the core: what it protects, what is answered, which counter moves.
+
+use std::time::Duration;
+
+/// The bounds of one shard. Defaults suit a carrier node; tests set them to 1.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Subscriptions a shard holds. A record costs about half a KiB; beyond: 503 with Retry-After.
+    pub subscription_count_max: u32,
+    /// Watchers of one extension. Beyond: 503 with Retry-After.
+    pub watcher_count_max: u32,
+    /// Subscriptions of one source address. Keeps one broken phone from filling the table.
+    /// An edge proxy hides many phones behind one address, so the default is the table's size.
+    pub subscription_per_source_max: u32,
+    /// Extensions a shard holds, explicit and instantiated. Beyond: 503 with Retry-After.
+    pub extension_count_max: u32,
+    /// State sources a shard holds. Beyond: the command is refused.
+    pub source_count_max: u32,
+    /// Longest granted subscription, in seconds (Asterisk's own is 3600).
+    pub expires_max_s: u32,
+    /// Granted when the request names no Expires, in seconds.
+    pub expires_default_s: u32,
+    /// Granted times vary by up to this many percent downwards, so that refreshes after a mass
+    /// start do not stay aligned. 0 grants exactly what was asked. Dialect `rfc` only.
+    pub expires_jitter_percent: u32,
+    /// NOTIFYs one call of `handle` may emit; the rest continues at the next tick.
+    pub notify_per_turn_max: usize,
+    /// Unacknowledged NOTIFYs to one next hop at start; adapts up to `hop_window_max`.
+    pub hop_window_initial: u32,
+    /// Unacknowledged NOTIFYs to one next hop at most: what its receive buffer can hold.
+    pub hop_window_max: u32,
+    /// RFC 3261 T1: first retransmission of a NOTIFY.
+    pub t1: Duration,
+    /// RFC 3261 T2: longest gap between retransmissions.
+    pub t2: Duration,
+    /// A suspect watcher is probed this long after its NOTIFY timed out.
+    pub probe_after: Duration,
+    /// How long answered requests are remembered, to answer a retransmission (timer J).
+    pub transaction_memory: Duration,
+    /// Answered requests remembered at once; the oldest go first.
+    pub transaction_count_max: usize,
+    /// Bytes of a subtype or message text (Asterisk: 255 in events, 1023 in bodies).
+    pub presence_text_bytes_max: usize,
+    /// Values read from the Accept headers of one request.
+    pub accept_value_count_max: usize,
+    /// Bytes of dialog state (Call-ID, URIs, routes, tags) kept for one subscription; beyond: 513.
+    pub dialog_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            subscription_count_max: 2_000_000,
+            watcher_count_max: 1_000_000,
+            subscription_per_source_max: 2_000_000,
+            extension_count_max: 4_000_000,
+            source_count_max: 4_000_000,
+            expires_max_s: 3600,
+            expires_default_s: 3600,
+            expires_jitter_percent: 10,
+            notify_per_turn_max: 64,
+            hop_window_initial: 64,
+            hop_window_max: 1024,
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            probe_after: Duration::from_secs(60),
+            transaction_memory: Duration::from_secs(32),
+            transaction_count_max: 1_000_000,
+            presence_text_bytes_max: 1023,
+            accept_value_count_max: 64,
+            dialog_bytes_max: 4096,
+        }
+    }
+}

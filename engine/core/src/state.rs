@@ -1,0 +1,16 @@
+//! Device states, presence states, extension states: values, names, and how they combine.
+//!
+//! Source: `reference/states.md` sections 1 to 6.
+
+mod device;
+mod extension;
+mod function;
+mod presence;
+
+pub use device::{DeviceAggregate, DeviceState};
+pub use extension::ExtensionState;
+pub use function::{
+    FunctionError, PresenceField, PresenceRead, PresenceWrite, parse_device_write,
+    parse_presence_read, parse_presence_write,
+};
+pub use presence::{Presence, PresenceState};

@@ -1,0 +1,32 @@
+//! What travels between the control plane, the shards and the store.
+
+use lampfield_core::command::{Command, Event, Query, Reply};
+use lampfield_core::flow::ConnectionId;
+use lampfield_core::mesh::ShardMessage;
+use lampfield_core::placement::ShardId;
+
+/// To one shard's executor.
+#[derive(Debug)]
+pub enum ToShard {
+    /// A batch from another shard, in order.
+    Mesh(ShardId, Vec<ShardMessage>),
+    /// A change from the control plane.
+    Command(Command),
+    /// A question; the reply carries the same number.
+    Query(u64, Query),
+    /// Bytes for a stream connection this executor holds, from another shard.
+    StreamWrite(ConnectionId, Vec<u8>),
+    /// Flush, close, end.
+    Stop,
+}
+
+/// From the shards to the control plane.
+#[derive(Debug)]
+pub enum FromShard {
+    /// Answers to queries.
+    Replies(Vec<Reply>),
+    /// News.
+    Events(Vec<Event>),
+    /// The shard has flushed and ended.
+    Stopped(ShardId),
+}

@@ -1,0 +1,5 @@
+//! The `lampfield` process: configuration, executors, control plane, store.
+#![forbid(unsafe_code)]
+
+pub mod channel;
+pub mod config;
