@@ -10,7 +10,7 @@ mod presence;
 pub use device::{DeviceAggregate, DeviceState};
 pub use extension::ExtensionState;
 pub use function::{
-    FunctionError, PresenceField, PresenceRead, PresenceWrite, parse_device_write,
-    parse_presence_read, parse_presence_write,
+    FunctionError, PresenceField, PresenceRead, PresenceWrite, PresenceWritten, TEXT_BYTES_MAX,
+    parse_device_write, parse_presence_read, parse_presence_write, split_presence_write,
 };
 pub use presence::{Presence, PresenceState};

@@ -146,8 +146,16 @@ mod tests {
     #[test]
     fn pairs_combine_as_asterisk_combines_them_in_either_order() {
         for (a, b, want) in PAIRS {
-            assert_eq!([a, b].into_iter().collect::<DeviceAggregate>().state(), want, "{a:?} {b:?}");
-            assert_eq!([b, a].into_iter().collect::<DeviceAggregate>().state(), want, "{b:?} {a:?}");
+            assert_eq!(
+                [a, b].into_iter().collect::<DeviceAggregate>().state(),
+                want,
+                "{a:?} {b:?}"
+            );
+            assert_eq!(
+                [b, a].into_iter().collect::<DeviceAggregate>().state(),
+                want,
+                "{b:?} {a:?}"
+            );
         }
         assert_eq!(DeviceAggregate::default().state(), Invalid);
     }
