@@ -1,4 +1,25 @@
 //! NOTIFY bodies: one generator per content type, rendered once and patched on change.
+//!
+//! A [`Body`] is shared by all watchers of one [`View`]. Every part that depends on the state is a
+//! slot of fixed width, padded with blanks where white space means nothing, so that a change of
+//! state patches some bytes and leaves the length alone. Only the free texts of the Digium
+//! supplement can outgrow their slot; then the document is rendered anew.
+//!
+//! The two dialects say the same in different shapes: `asterisk` keeps the element order, names
+//! and indentation of that product's traffic (padding apart), `rfc` is valid against the schemas
+//! of RFC 3863, 4235, 4479 and 4480. Each format's module says where they differ.
+//!
+//! All texts are XML-escaped, characters that XML cannot carry are replaced by U+FFFD, and a text
+//! ends at 1023 bytes, counted after escaping.
+
+mod dialog_info;
+mod display;
+mod pidf;
+mod template;
+mod text;
+mod xpidf;
+
+use template::{Misfit, Template, Value};
 
 use crate::config::Dialect;
 use crate::state::{ExtensionState, Presence};
@@ -55,39 +76,92 @@ pub struct Shown<'a> {
     pub presence: &'a Presence,
 }
 
+/// What [`Body::update`] had to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Update {
+    /// Nothing: the document already said so.
+    Unchanged,
+    /// Patched in place; the length is what it was.
+    Patched,
+    /// Rendered anew, because a text outgrew its slot or left too much of it unused.
+    Rendered,
+}
+
+impl Update {
+    /// Whether the document says something else now.
+    pub const fn changed(self) -> bool {
+        !matches!(self, Self::Unchanged)
+    }
+}
+
+/// First line of every document.
+const PROLOG: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
 /// A rendered body, shared by all watchers of one [`View`]. Two things differ per watcher and are
 /// put in while it is copied out: the document version (fixed width) and the watcher's own URI
-/// (XPIDF and Asterisk's PIDF name it).
+/// (Asterisk's XPIDF and PIDF name it).
 #[derive(Clone, Debug)]
 pub struct Body {
-    bytes: Vec<u8>,
+    template: Template,
+    /// Counts changes; XPIDF shows it.
+    serial: u32,
 }
 
 impl Body {
     /// Renders the document.
     pub fn render(view: &View<'_>, shown: &Shown<'_>) -> Self {
-        let _ = (view, shown);
-        Self { bytes: Vec::new() }
+        let template = match view.format {
+            Format::Pidf => pidf::render(view, shown),
+            Format::Xpidf | Format::CpimPidf => xpidf::render(view, shown),
+            Format::DialogInfo => dialog_info::render(view, shown),
+        };
+        Self { template, serial: 0 }
     }
 
     /// Brings the document up to date, by patching if every value fits its slot, else anew.
-    /// True if a byte changed (the version does not count).
-    pub fn update(&mut self, view: &View<'_>, shown: &Shown<'_>) -> bool {
-        let new = Self::render(view, shown);
-        let changed = new.bytes != self.bytes;
-        *self = new;
-        changed
+    /// `view` must be the one the body was rendered for. The version does not count as a change.
+    pub fn update(&mut self, view: &View<'_>, shown: &Shown<'_>) -> Update {
+        let patched = match view.format {
+            Format::Pidf => self.patch(pidf::values(view, shown)),
+            Format::Xpidf | Format::CpimPidf => self.patch(xpidf::values(view, shown)),
+            Format::DialogInfo => self.patch([dialog_info::value(view, shown)]),
+        };
+        match patched {
+            Ok(false) => Update::Unchanged,
+            Ok(true) => {
+                self.serial = self.serial.wrapping_add(1);
+                self.template.set_serial(self.serial);
+                Update::Patched
+            }
+            Err(Misfit) => {
+                *self = Self { serial: self.serial, ..Self::render(view, shown) };
+                Update::Rendered
+            }
+        }
     }
 
     /// Length in bytes when written for a watcher whose escaped URI is `watcher_uri`.
     pub fn len_for(&self, watcher_uri: &[u8]) -> usize {
-        let _ = watcher_uri;
-        self.bytes.len()
+        self.template.len_for(watcher_uri)
     }
 
-    /// Appends the document as one watcher gets it. No allocation beyond `out`'s growth.
+    /// Appends the document as one watcher gets it. `watcher_uri` arrives escaped. No allocation
+    /// beyond `out`'s growth.
     pub fn write_for(&self, version: u32, watcher_uri: &[u8], out: &mut Vec<u8>) {
-        let _ = (version, watcher_uri);
-        out.extend_from_slice(&self.bytes);
+        self.template.write_for(version, watcher_uri, out);
     }
+
+    fn patch<'a>(&mut self, values: impl IntoIterator<Item = Value<'a>>) -> Result<bool, Misfit> {
+        let mut changed = false;
+        for (index, value) in values.into_iter().enumerate() {
+            changed |= self.template.patch(index, &value)?;
+        }
+        Ok(changed)
+    }
+}
+
+/// Appends `text` escaped for XML, as [`Body::write_for`] wants the watcher's URI.
+pub fn escape_into(text: &str, out: &mut Vec<u8>) {
+    text::escape(text, |piece| out.extend_from_slice(piece.as_bytes()));
 }
