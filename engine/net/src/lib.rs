@@ -1,1 +1,8 @@
-//! See the crate description in `Cargo.toml`.
+//! Batched UDP and SIP streams for Lampfield.
+//!
+//! [`sys`] is plain Linux: sockets read and written in batches, readiness, pinning, CPU time. It
+//! runs on any thread and is what the load generator uses. The only crate of the workspace with
+//! `unsafe`; every block says why it is sound.
+#![warn(clippy::undocumented_unsafe_blocks)]
+
+pub mod sys;

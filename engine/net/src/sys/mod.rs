@@ -1,0 +1,23 @@
+//! Plain Linux calls, usable on any thread and under any runtime.
+
+mod address;
+mod batch;
+mod control;
+mod poll;
+mod process;
+mod send;
+mod socket;
+
+pub use batch::{ReceiveBatch, ReceiveCounts, Received};
+pub use poll::{Poller, Ready, wait_readable, wait_writable};
+pub use process::{
+    ThreadUsage, core_count, pin_thread_to_core, process_cpu_time, resident_bytes, thread_cpu_time,
+    thread_usage,
+};
+pub use send::{Datagram, SendCounts};
+pub use socket::{BatchSocket, SocketOptions};
+
+/// Turns the `-1` of a libc call into the error it stands for.
+pub(crate) fn check<T: Copy + PartialEq + From<i8>>(returned: T) -> std::io::Result<T> {
+    if returned == T::from(-1) { Err(std::io::Error::last_os_error()) } else { Ok(returned) }
+}

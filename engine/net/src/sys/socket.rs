@@ -1,0 +1,334 @@
+//! A non-blocking UDP socket, read and written in batches.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use libc::{c_int, c_void, socklen_t};
+
+use super::address::RawAddress;
+use super::control::UDP_GRO;
+use super::send::SendCounts;
+use super::{Datagram, ReceiveBatch};
+use super::{check, send};
+
+/// How a [`BatchSocket`] is set up.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SocketOptions {
+    /// Let several sockets share the address; the kernel spreads peers over them.
+    pub reuse_port: bool,
+    /// Receive buffer to ask for; 0 keeps the system's default.
+    pub receive_buffer_bytes: usize,
+    /// Send buffer to ask for; 0 keeps the system's default.
+    pub send_buffer_bytes: usize,
+    /// Take trains of datagrams of one peer as one message (`UDP_GRO`). Read it with a
+    /// [`ReceiveBatch`] of 64 KiB buffers, which splits them again.
+    pub gro: bool,
+    /// Learn the local address of every datagram: needed when bound to a wildcard address.
+    pub local_address: bool,
+}
+
+/// A non-blocking UDP socket, IPv4 or IPv6 (never both), for batches of datagrams.
+///
+/// It may move between threads but is used by one at a time.
+#[derive(Debug)]
+pub struct BatchSocket {
+    fd: OwnedFd,
+    local: SocketAddr,
+    counts: Cell<SendCounts>,
+}
+
+impl BatchSocket {
+    /// Opens a socket bound to `address`; port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal; a refused buffer size or `UDP_GRO` is not one (see
+    /// [`BatchSocket::receive_buffer_bytes`]).
+    pub fn bind(address: SocketAddr, options: &SocketOptions) -> io::Result<Self> {
+        let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: no pointers are involved.
+        let fd = check(unsafe { libc::socket(family, kind, 0) })?;
+        // SAFETY: `fd` is a fresh descriptor that nobody else owns.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        if address.is_ipv6() {
+            set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+        }
+        if options.reuse_port {
+            set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        }
+        if options.receive_buffer_bytes > 0 {
+            let (force, plain) = (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF);
+            enlarge_buffer(&fd, force, plain, options.receive_buffer_bytes);
+        }
+        if options.send_buffer_bytes > 0 {
+            let (force, plain) = (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF);
+            enlarge_buffer(&fd, force, plain, options.send_buffer_bytes);
+        }
+        if options.gro {
+            // An old kernel without it delivers every datagram by itself, which is right as well.
+            let _ = set_option(&fd, libc::SOL_UDP, UDP_GRO, 1);
+        }
+        if options.local_address {
+            let (level, name) = match address {
+                SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+                SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+            };
+            set_option(&fd, level, name, 1)?;
+        }
+        set_option(&fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
+        let (raw, length) = RawAddress::encode(address);
+        // SAFETY: `raw` is a valid address of `length` bytes that outlives the call.
+        check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const raw).cast(), length) })?;
+        let local = local_addr(fd.as_fd())?;
+        Ok(Self { fd, local, counts: Cell::default() })
+    }
+
+    /// The address the socket is bound to, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The address on our side as the peer of a received datagram sees it: for a socket bound to a
+    /// wildcard address the one the datagram was sent to (`received_on`), else the bound one.
+    pub fn local_addr_seen(&self, received_on: Option<(IpAddr, u32)>) -> SocketAddr {
+        match received_on {
+            Some((ip, scope)) if self.local.ip().is_unspecified() => match ip {
+                IpAddr::V4(_) => SocketAddr::new(ip, self.local.port()),
+                IpAddr::V6(v6) => {
+                    std::net::SocketAddrV6::new(v6, self.local.port(), 0, scope).into()
+                }
+            },
+            _ => self.local,
+        }
+    }
+
+    /// Bytes of the receive buffer the kernel really gave, in its own counting: half is usable for
+    /// payload at best.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub fn receive_buffer_bytes(&self) -> io::Result<usize> {
+        let bytes = get_option(&self.fd, libc::SOL_SOCKET, libc::SO_RCVBUF)?;
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+
+    /// Reads what has arrived, at most one batch, without waiting. Returns the number of messages
+    /// read (0: nothing there); the datagrams are then in `batch`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal. An error reported for an earlier send (`ECONNREFUSED`) is not one.
+    pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
+        batch.receive(self.fd.as_raw_fd())
+    }
+
+    /// Sends datagrams from the front of `batch` without waiting and returns how many are done
+    /// with: sent, or refused by the kernel for good and counted. Fewer than all means that the
+    /// socket's buffer is full: keep the rest and call again when the socket is writable.
+    pub fn send(&self, batch: &[Datagram<'_>]) -> usize {
+        let mut counts = self.counts.get();
+        let fd = self.fd.as_raw_fd();
+        let done = send::send_batch(batch, &mut counts, |chunk| send::send_some(fd, chunk));
+        self.counts.set(counts);
+        done
+    }
+
+    /// What became of everything sent so far.
+    pub fn send_counts(&self) -> SendCounts {
+        self.counts.get()
+    }
+}
+
+impl AsFd for BatchSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for BatchSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// The address a socket is bound to.
+pub(crate) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let mut raw = RawAddress::empty();
+    let mut length: socklen_t = RawAddress::ROOM;
+    // SAFETY: both pointers are valid for writes; the kernel writes at most `length` bytes.
+    check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut raw).cast(), &raw mut length) })?;
+    raw.decode(length).ok_or_else(|| io::Error::other("the socket is neither IPv4 nor IPv6"))
+}
+
+/// Sets an integer socket option.
+pub(crate) fn set_option(
+    fd: &impl AsRawFd,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> io::Result<()> {
+    let length = size_of::<c_int>() as socklen_t;
+    let value: *const c_void = (&raw const value).cast();
+    // SAFETY: `value` points to an int that lives through the call.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value, length) }).map(|_| ())
+}
+
+/// Reads an integer socket option.
+pub(crate) fn get_option(fd: &impl AsRawFd, level: c_int, name: c_int) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    let mut length = size_of::<c_int>() as socklen_t;
+    let into: *mut c_void = (&raw mut value).cast();
+    // SAFETY: `into` has room for an int, which is what `length` says.
+    check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, into, &raw mut length) })?;
+    Ok(value)
+}
+
+/// Asks for a larger buffer, past the system's limit if allowed, and takes what it gets.
+fn enlarge_buffer(fd: &OwnedFd, force: c_int, plain: c_int, bytes: usize) {
+    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    if set_option(fd, libc::SOL_SOCKET, force, bytes).is_err() {
+        let _ = set_option(fd, libc::SOL_SOCKET, plain, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sys::wait_readable;
+
+    fn bind(address: &str, options: SocketOptions) -> BatchSocket {
+        let address: SocketAddr = address.parse().expect(address);
+        BatchSocket::bind(address, &options).expect("a loopback socket")
+    }
+
+    /// Reads until `count` datagrams have come: (peer, local address seen, bytes).
+    fn read(
+        socket: &BatchSocket,
+        batch: &mut ReceiveBatch,
+        count: usize,
+    ) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let ready = wait_readable(socket.as_fd(), Duration::from_secs(5)).expect("poll");
+            assert!(ready, "only {} of {count} datagrams came", all.len());
+            socket.receive(batch).expect("recvmmsg");
+            all.extend(batch.datagrams().map(|datagram| {
+                let local = socket.local_addr_seen(datagram.local);
+                (datagram.peer, local, datagram.bytes.to_vec())
+            }));
+        }
+        assert_eq!(socket.receive(batch).expect("recvmmsg"), 0, "more than {count} came");
+        all
+    }
+
+    #[test]
+    fn a_batch_arrives_whole_and_in_order_over_both_families() {
+        for loopback in ["127.0.0.1:0", "[::1]:0"] {
+            let options = SocketOptions { receive_buffer_bytes: 1 << 20, ..Default::default() };
+            let (from, to) = (bind(loopback, options), bind(loopback, options));
+            let texts: Vec<Vec<u8>> = (0..200).map(|n| vec![b'a'; n]).collect();
+            let batch: Vec<_> =
+                texts.iter().map(|text| Datagram::new(to.local_addr(), text)).collect();
+            assert_eq!(from.send(&batch), 200);
+            let mut into = ReceiveBatch::new(64, 2048);
+            let got = read(&to, &mut into, 200);
+            for (n, (peer, local, bytes)) in got.iter().enumerate() {
+                assert_eq!((*peer, *local), (from.local_addr(), to.local_addr()));
+                assert_eq!(bytes.len(), n);
+            }
+            assert_eq!(from.send_counts().sent_count, 200);
+            assert_eq!(into.counts().message_count, 200);
+        }
+    }
+
+    #[test]
+    fn a_train_is_split_by_its_segment_size() {
+        const UDP_SEGMENT: c_int = 103;
+        for (from, to) in [("127.0.0.1:0", "127.0.0.1:0"), ("[::1]:0", "[::1]:0")] {
+            let options = SocketOptions { gro: true, local_address: true, ..Default::default() };
+            let (from, to) = (bind(from, SocketOptions::default()), bind(to, options));
+            set_option(&from, libc::SOL_UDP, UDP_SEGMENT, 900).expect("UDP_SEGMENT");
+            let train: Vec<u8> = (0..9100_u32).map(|n| (n / 900) as u8).collect();
+            from.send(&[Datagram::new(to.local_addr(), &train)]);
+            let mut into = ReceiveBatch::new(8, 65_536);
+            let got = read(&to, &mut into, 11);
+            assert_eq!(into.counts().message_count, 1, "the kernel kept the train together");
+            for (n, (_, _, bytes)) in got.iter().enumerate() {
+                assert_eq!(bytes.len(), if n == 10 { 100 } else { 900 });
+                assert!(bytes.iter().all(|&byte| usize::from(byte) == n), "segment {n} is mixed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wildcard_socket_learns_the_local_address_and_answers_from_it() {
+        for (any, local, other) in
+            [("0.0.0.0:0", "127.0.0.3", "127.0.0.1:0"), ("[::]:0", "::1", "[::1]:0")]
+        {
+            let options = SocketOptions { local_address: true, ..Default::default() };
+            let (server, client) = (bind(any, options), bind(other, SocketOptions::default()));
+            let target = SocketAddr::new(local.parse().expect(local), server.local_addr().port());
+            client.send(&[Datagram::new(target, b"question")]);
+            let mut into = ReceiveBatch::new(8, 2048);
+            let (peer, seen, _) = read(&server, &mut into, 1).remove(0);
+            assert_eq!(seen, target);
+            assert_eq!(server.send(&[Datagram::new(peer, b"answer").from_local(seen)]), 1);
+            let (answered_by, _, bytes) = read(&client, &mut into, 1).remove(0);
+            assert_eq!((answered_by, &bytes[..]), (target, &b"answer"[..]));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_or_read_is_counted_and_the_rest_goes_on() {
+        let (from, to) = (
+            bind("127.0.0.1:0", SocketOptions::default()),
+            bind("127.0.0.1:0", SocketOptions::default()),
+        );
+        let (long, peer) = (vec![0; 70_000], to.local_addr());
+        let other_family = "[::1]:9".parse().expect("an address");
+        let batch = [
+            Datagram::new(peer, b"first"),
+            Datagram::new(peer, &long),
+            Datagram::new(other_family, b"no"),
+            Datagram::new(peer, b"much too long to be read"),
+            Datagram::new(peer, b"last"),
+        ];
+        assert_eq!(from.send(&batch), 5);
+        let counts = from.send_counts();
+        assert_eq!((counts.sent_count, counts.too_long_count, counts.invalid_count), (3, 1, 1));
+        let mut into = ReceiveBatch::new(8, 10);
+        let got: Vec<_> = read(&to, &mut into, 2).into_iter().map(|(_, _, bytes)| bytes).collect();
+        assert_eq!(got, [b"first".to_vec(), b"last".to_vec()]);
+        assert_eq!(into.counts().truncated_count, 1);
+    }
+
+    #[test]
+    fn datagrams_the_kernel_dropped_are_counted() {
+        let options = SocketOptions { receive_buffer_bytes: 4096, ..Default::default() };
+        let (from, to) =
+            (bind("127.0.0.1:0", SocketOptions::default()), bind("127.0.0.1:0", options));
+        let flood = [Datagram::new(to.local_addr(), &[0; 500]); 100];
+        assert_eq!(from.send(&flood), 100);
+        let mut into = ReceiveBatch::new(64, 2048);
+        let kept = to.receive(&mut into).expect("recvmmsg");
+        assert!((1..100).contains(&kept), "{kept} of 100 fit into 4 KiB");
+        from.send(&flood[..1]);
+        read(&to, &mut into, 1);
+        assert_eq!(into.counts().dropped_count, 100 - kept as u64);
+    }
+
+    #[test]
+    fn sockets_share_a_port_only_when_asked() {
+        let shared = SocketOptions { reuse_port: true, ..Default::default() };
+        let first = bind("127.0.0.1:0", shared);
+        BatchSocket::bind(first.local_addr(), &shared).expect("a second socket on the port");
+        let alone = BatchSocket::bind(first.local_addr(), &SocketOptions::default());
+        assert_eq!(alone.map(|_| ()).map_err(|e| e.kind()), Err(io::ErrorKind::AddrInUse));
+    }
+}
