@@ -1,0 +1,36 @@
+//! Every bound of this crate in one place, each with its reason.
+//!
+//! A message over a bound is refused with an error that names the bound; nothing is cut short
+//! silently. The engine maps the errors to answers (400, 413, 513) or drops.
+
+/// Whole SIP message. A UDP datagram cannot carry more, and offsets then fit in 16 bits.
+pub const MESSAGE_BYTES_MAX: usize = 65_535;
+
+/// Start line and headers with the blank line. RFC 4475's longest valid head is under 4 KiB; a
+/// deep proxy chain with long Via, Record-Route and credentials stays below 8 KiB. What is larger
+/// on a stream is garbage without an end.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Header lines of one message. Ordinary requests have 12 to 40; a chain of 70 hops (the
+/// Max-Forwards default) adds at most 70 Via and 70 Record-Route lines.
+pub const HEADER_COUNT_MAX: usize = 256;
+
+/// Header lines kept without touching the heap.
+pub(crate) const HEADER_COUNT_INLINE: usize = 32;
+
+/// Name of one header. The longest registered name has 32 bytes.
+pub const HEADER_NAME_BYTES_MAX: usize = 128;
+
+/// Method name. The longest registered one has 9 bytes, RFC 4475's `intmeth` has 42.
+pub const METHOD_BYTES_MAX: usize = 64;
+
+/// Highest sequence number: below 2^31 (RFC 3261 section 8.1.1.5).
+pub const CSEQ_MAX: u32 = 0x7FFF_FFFF;
+
+/// Header lines the response fast path looks at for the top Via before it gives up.
+pub(crate) const RESPONSE_VIA_LINE_MAX: usize = 4;
+
+const _: () = assert!(HEAD_BYTES_MAX < MESSAGE_BYTES_MAX);
+const _: () = assert!(MESSAGE_BYTES_MAX <= u16::MAX as usize, "offsets are stored as u16");
+const _: () = assert!(HEADER_NAME_BYTES_MAX <= u8::MAX as usize, "name lengths are stored as u8");
+const _: () = assert!(HEADER_COUNT_INLINE < HEADER_COUNT_MAX);

@@ -1,0 +1,84 @@
+//! Response fast path: status and top branch, without scanning the whole message.
+//!
+//! A fan-out engine reads mostly 200 answers to its own NOTIFYs. Our branch names the slot that
+//! waits for the answer, so nothing else in the message needs reading. Whatever is unusual
+//! (folding, several Vias on a line, quotes, other versions) gives `None`, and the caller scans.
+
+use memchr::{memchr, memchr2};
+
+use crate::chars::parse_decimal;
+use crate::limits::RESPONSE_VIA_LINE_MAX;
+use crate::name::HeaderName;
+
+/// What an answer to our own request is recognised by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ResponseKey<'a> {
+    /// Status code, 100 to 699.
+    pub status: u16,
+    /// Branch of the top Via, not empty.
+    pub branch: &'a [u8],
+}
+
+/// Reads status and top branch; `None` if this is no response or anything about it is unusual.
+///
+/// A key is never different from what [`crate::Message`] and [`crate::Via`] read from the same
+/// bytes. That the rest of the message is well formed is not checked.
+pub fn response_key(bytes: &[u8]) -> Option<ResponseKey<'_>> {
+    let (version, rest) = bytes.split_at_checked(8)?;
+    if version != b"SIP/2.0 " {
+        return None;
+    }
+    let (code, rest) = rest.split_at_checked(3)?;
+    let status = u16::try_from(parse_decimal(code, 699)?).ok().filter(|&status| status >= 100)?;
+    if !matches!(rest.first()?, b' ' | b'\r') {
+        return None;
+    }
+    let (_, mut rest) = split_line(rest)?;
+    for _ in 0..RESPONSE_VIA_LINE_MAX {
+        let (line, after) = split_line(rest)?;
+        if line.is_empty() {
+            return None;
+        }
+        if let Some(value) = via_value(line) {
+            let folded = matches!(after.first()?, b' ' | b'\t');
+            return if folded {
+                None
+            } else {
+                Some(ResponseKey { status, branch: branch(value)? })
+            };
+        }
+        rest = after;
+    }
+    None
+}
+
+/// Line without its CRLF, and what follows.
+fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr2(b'\r', b'\n', bytes)?;
+    let after = bytes[end..].strip_prefix(b"\r\n")?;
+    Some((&bytes[..end], after))
+}
+
+/// Value of a Via line written without blanks before the colon.
+fn via_value(line: &[u8]) -> Option<&[u8]> {
+    let (name, value) = match line {
+        [_, b':', ..] => line.split_at(1),
+        _ => line.split_at_checked(3)?,
+    };
+    let value = value.strip_prefix(b":")?;
+    (HeaderName::from_bytes(name) == HeaderName::Via).then_some(value)
+}
+
+/// Value of the first `branch` parameter of a plain Via value.
+fn branch(value: &[u8]) -> Option<&[u8]> {
+    let params = &value[memchr(b';', value)? + 1..];
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b',' | b'"' | b'<' | b'\\');
+    if memchr(b',', value).is_some() || !params.iter().all(plain) {
+        return None;
+    }
+    let found = params.split(|&byte| byte == b';').find(|param| {
+        param.get(..6).is_some_and(|name| name.eq_ignore_ascii_case(b"branch"))
+            && matches!(param.get(6), None | Some(b'='))
+    })?;
+    found.get(7..).filter(|branch| !branch.is_empty())
+}
