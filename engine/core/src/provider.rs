@@ -4,6 +4,7 @@
 //! Source: `reference/states.md` section 1.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::state::{DeviceState, Presence};
@@ -36,6 +37,9 @@ pub struct Provider {
     pub settable: bool,
     /// State of a device nobody has reported on yet.
     pub initial: DeviceState,
+    /// The names that exist; any other is [`DeviceState::Invalid`] until somebody reports it.
+    /// `None` if every name exists.
+    pub names: Option<BTreeSet<Arc<str>>>,
 }
 
 impl Default for Providers {
@@ -44,7 +48,7 @@ impl Default for Providers {
     fn default() -> Self {
         let mut rows = Vec::new();
         let mut add = |label: &str, kind, settable, initial| {
-            rows.push(Provider { label: label.into(), kind, settable, initial });
+            rows.push(Provider { label: label.into(), kind, settable, initial, names: None });
         };
         add("Custom", ProviderKind::Device, true, DeviceState::Unknown);
         add("CustomPresence", ProviderKind::Presence, true, DeviceState::Unknown);
@@ -82,9 +86,12 @@ impl Providers {
     }
 
     /// State of a device nobody has reported on: its provider's initial state, or
-    /// [`DeviceState::Invalid`] without one.
+    /// [`DeviceState::Invalid`] without a provider or if the provider has no such name.
     pub fn initial_device(&self, name: &str) -> DeviceState {
-        self.of_device(name).map_or(DeviceState::Invalid, |provider| provider.initial)
+        match self.of_device(name) {
+            Some(provider) if provider.knows(name) => provider.initial,
+            _ => DeviceState::Invalid,
+        }
     }
 
     /// Presence of a source nobody has reported on; `None` if no provider supplies it.
@@ -120,9 +127,35 @@ fn canonical<'n>(name: &'n str, provider: Option<&Provider>) -> Cow<'n, str> {
     }
 }
 
+impl Provider {
+    /// Whether the name after the label (`2000` of `PJSIP/2000`) exists.
+    fn knows(&self, name: &str) -> bool {
+        let rest = name.get(self.label.len() + 1..).unwrap_or_default();
+        self.names.as_ref().is_none_or(|names| names.contains(rest))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_provider_with_a_list_of_names_has_no_others() {
+        let mut providers = Providers::default();
+        providers.add(Provider {
+            names: Some(["2000".into()].into()),
+            ..providers.of_device("PJSIP/x").unwrap().clone()
+        });
+        for (name, want) in [
+            ("PJSIP/2000", DeviceState::Unavailable),
+            ("pjsip/2000", DeviceState::Unavailable),
+            ("PJSIP/2001", DeviceState::Invalid),
+            ("PJSIP/", DeviceState::Invalid),
+            ("SIP/2001", DeviceState::Unavailable),
+        ] {
+            assert_eq!(providers.initial_device(name), want, "{name}");
+        }
+    }
 
     #[test]
     fn a_name_finds_its_provider_by_slash_then_colon_without_case() {
