@@ -1,0 +1,192 @@
+//! One AMI connection: reads requests, writes replies and events, and keeps the time.
+
+use std::io::{Error, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::super::Node;
+use super::hub::EventQueue;
+use super::message::Messages;
+use super::request::{Request, Requests};
+use super::{BANNER, Gate};
+use crate::config::AmiUser;
+
+/// Replies are written out when they have grown to this, so a long list never lies in memory.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// Without a user (or with one that says 0): how long a client may refuse to take bytes.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Bytes taken from the socket at once.
+const READ_BYTES: usize = 8 * 1024;
+
+/// What becomes of a connection after a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Next {
+    Continue,
+    Close,
+}
+
+/// One connection and what it has said about itself.
+pub(super) struct Connection {
+    pub(super) node: Rc<Node>,
+    pub(super) gate: Rc<Gate>,
+    pub(super) peer: SocketAddr,
+    pub(super) login: Option<Login>,
+    /// Text of the MD5 challenge, once asked for.
+    pub(super) challenge: Option<String>,
+    pub(super) replies: Messages,
+    /// Events that wait for the next one, because the last request said `SuppressEvents`.
+    held_count: usize,
+    stream: TcpStream,
+}
+
+/// A user who logged in.
+pub(super) struct Login {
+    pub(super) user: AmiUser,
+    pub(super) queue: Rc<EventQueue>,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr, node: Rc<Node>, gate: Rc<Gate>) -> Self {
+        let (login, challenge, replies) = (None, None, Messages::default());
+        Self { node, gate, peer, login, challenge, replies, held_count: 0, stream }
+    }
+
+    /// Serves the connection until it ends.
+    pub(super) async fn run(&mut self) -> std::io::Result<()> {
+        write_all(&mut self.stream, BANNER.as_bytes(), WRITE_TIMEOUT, None).await?;
+        let auth_timeout_s = self.node.config().ami.as_ref().map_or(30, |ami| ami.auth_timeout_s);
+        let auth_deadline = Instant::now() + Duration::from_secs(auth_timeout_s.into());
+        let mut requests = Requests::default();
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            let Some(read) = self.read(&mut buffer, auth_deadline).await? else {
+                self.write_events().await?;
+                continue;
+            };
+            if read == 0 {
+                return Ok(());
+            }
+            let mut bytes = &buffer[..read];
+            while let Some(request) = requests.next(&mut bytes) {
+                if self.serve(&request).await? == Next::Close {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Handles one request, writes its reply, then the events that came meanwhile.
+    async fn serve(&mut self, request: &Request) -> std::io::Result<Next> {
+        let next = self.act(request).await?;
+        self.write_replies(0).await?;
+        if request.get("SuppressEvents").is_empty() {
+            self.write_events().await?;
+        } else {
+            self.held_count = self.login.as_ref().map_or(0, |login| login.queue.len());
+        }
+        Ok(next)
+    }
+
+    /// Writes out replies if at least `bytes_min` bytes of them have come together.
+    pub(super) async fn write_replies(&mut self, bytes_min: usize) -> std::io::Result<()> {
+        if self.replies.as_str().len() < bytes_min.max(1) {
+            return Ok(());
+        }
+        let write_timeout = self.write_timeout();
+        let queue = self.login.as_ref().map(|login| &*login.queue);
+        let bytes = self.replies.as_str().as_bytes();
+        write_all(&mut self.stream, bytes, write_timeout, queue).await?;
+        self.replies.clear();
+        Ok(())
+    }
+
+    /// As [`Connection::write_replies`], for the rows of a list.
+    pub(super) async fn write_row(&mut self) -> std::io::Result<()> {
+        self.write_replies(WRITE_BYTES).await
+    }
+
+    async fn write_events(&mut self) -> std::io::Result<()> {
+        self.held_count = 0;
+        let write_timeout = self.write_timeout();
+        let Some(Login { queue, .. }) = &self.login else {
+            return Ok(());
+        };
+        let mut text = String::new();
+        while let Some(frame) = queue.pop() {
+            text.push_str(&frame.text);
+            if text.len() >= WRITE_BYTES {
+                write_all(&mut self.stream, text.as_bytes(), write_timeout, Some(queue)).await?;
+                text.clear();
+            }
+        }
+        write_all(&mut self.stream, text.as_bytes(), write_timeout, Some(queue)).await
+    }
+
+    /// Bytes from the client; `None` when events wait. Without a login it ends in time.
+    async fn read(
+        &mut self,
+        buffer: &mut [u8],
+        auth_deadline: Instant,
+    ) -> std::io::Result<Option<usize>> {
+        match &self.login {
+            Some(Login { queue, .. }) => tokio::select! {
+                read = self.stream.read(buffer) => read.map(Some),
+                () = queue.wait(self.held_count) => Ok(None),
+            },
+            None => tokio::select! {
+                read = self.stream.read(buffer) => read.map(Some),
+                () = sleep_until(auth_deadline) => {
+                    Err(Error::new(ErrorKind::TimedOut, "no login in time (authtimeout)"))
+                }
+            },
+        }
+    }
+
+    fn write_timeout(&self) -> Duration {
+        match self.login.as_ref().map(|login| login.user.write_timeout_ms) {
+            None | Some(0) => WRITE_TIMEOUT,
+            Some(ms) => Duration::from_millis(ms.into()),
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.gate.leave(self.login.as_ref().map(|login| login.user.name.as_str()));
+        if let Some(login) = &self.login {
+            self.node.hub.leave(&login.queue);
+        }
+    }
+}
+
+/// Writes everything, as long as the client takes some of it within `write_timeout` and has not
+/// fallen so far behind with events that some are lost.
+async fn write_all(
+    stream: &mut TcpStream,
+    mut bytes: &[u8],
+    write_timeout: Duration,
+    queue: Option<&EventQueue>,
+) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        if queue.is_some_and(EventQueue::overflowed) {
+            return Err(Error::new(ErrorKind::TimedOut, "too slow: its event queue is full"));
+        }
+        match timeout(write_timeout, stream.write(bytes)).await {
+            Ok(Ok(0)) => return Err(ErrorKind::WriteZero.into()),
+            Ok(Ok(written)) => bytes = &bytes[written..],
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                let text = format!("too slow: took nothing for {} ms", write_timeout.as_millis());
+                return Err(Error::new(ErrorKind::TimedOut, text));
+            }
+        }
+    }
+    Ok(())
+}

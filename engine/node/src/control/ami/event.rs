@@ -1,0 +1,100 @@
+//! The text of events.
+//!
+//! Source: `reference/ami.md` sections 4 and 7, `traces/20-ami-presence.txt`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lampfield_core::command::Event;
+use lampfield_core::placement::TenantId;
+
+use super::super::Node;
+use super::class;
+use super::message::Messages;
+
+/// An event as it goes to every connection that may hear it.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    /// Its classes; a connection needs all of them.
+    pub(crate) classes: u64,
+    /// Whose event; connections of other tenants do not get it.
+    pub(crate) tenant: TenantId,
+    /// The message.
+    pub(crate) text: Box<str>,
+}
+
+/// Whose event it is.
+pub(crate) fn tenant_of(event: &Event) -> TenantId {
+    match event {
+        Event::PresenceStateChange { tenant, .. }
+        | Event::PresenceStatus { tenant, .. }
+        | Event::DeviceStateChange { tenant, .. }
+        | Event::ExtensionStatus { tenant, .. } => *tenant,
+    }
+}
+
+/// The message of an event of the shards. All of them are of class `call`.
+pub(crate) fn frame(event: &Event, node: &Node) -> Frame {
+    let tenant = tenant_of(event);
+    build(node, name_of(event), class::CALL, tenant, |m| match event {
+        Event::PresenceStateChange { presentity, presence, .. } => {
+            m.header("Presentity", &node.spelling(tenant, presentity))
+                .header("Status", presence.state.token())
+                .escaped("Subtype", &presence.subtype)
+                .escaped("Message", &presence.message);
+        }
+        Event::PresenceStatus { extension, context, hint, presence, .. } => {
+            m.header("Exten", extension)
+                .header("Context", context)
+                .header("Hint", &hint.text)
+                .header("Status", presence.state.token())
+                .header("Subtype", &presence.subtype)
+                .header("Message", &presence.message);
+        }
+        Event::DeviceStateChange { device, state, .. } => {
+            m.header("Device", device).header("State", state.token());
+        }
+        Event::ExtensionStatus { extension, context, hint, state, .. } => {
+            m.header("Exten", extension)
+                .header("Context", context)
+                .header("Hint", &hint.text)
+                .figure("Status", state.map_or(REMOVED, |state| state.number()))
+                .header("StatusText", state.map_or("Unknown", |state| state.text()));
+        }
+    })
+}
+
+/// An event made by the control plane itself.
+pub(crate) fn build(
+    node: &Node,
+    name: &str,
+    classes: u64,
+    tenant: TenantId,
+    write: impl FnOnce(&mut Messages),
+) -> Frame {
+    let mut message = Messages::default();
+    message.header("Event", name).header("Privilege", &class::privilege(classes));
+    if node.config().ami.as_ref().is_some_and(|ami| ami.timestamp_events) {
+        message.header("Timestamp", &timestamp());
+    }
+    write(&mut message);
+    message.end();
+    Frame { classes, tenant, text: message.as_str().into() }
+}
+
+/// Unix time with microseconds.
+pub(crate) fn timestamp() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:06}", now.as_secs(), now.subsec_micros())
+}
+
+/// Extension state of a hint that was removed.
+const REMOVED: i32 = -2;
+
+fn name_of(event: &Event) -> &'static str {
+    match event {
+        Event::PresenceStateChange { .. } => "PresenceStateChange",
+        Event::PresenceStatus { .. } => "PresenceStatus",
+        Event::DeviceStateChange { .. } => "DeviceStateChange",
+        Event::ExtensionStatus { .. } => "ExtensionStatus",
+    }
+}

@@ -1,0 +1,217 @@
+//! Asking the shards, and telling them.
+//!
+//! Commands and queries about one name go to the shard that owns it, lists go to all. Every query
+//! has a number, a deadline and a place that waits for its answer; a shard that is stuck costs
+//! whoever asks an error after [`ANSWER_TIMEOUT`], never the control plane.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lampfield_core::command::{Answer, Command, Query, Reply};
+use lampfield_core::placement::{Placement, ShardId};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::channel::ToShard;
+
+/// How long a shard may take to accept a message and to answer it. A shard answers within one
+/// turn (milliseconds); this long means that it is overloaded or dead.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a shard could not be asked or told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ShardError {
+    /// Its queue stayed full.
+    #[error("shard {} is overloaded: its queue stayed full for {} s", .0.0, ANSWER_TIMEOUT.as_secs())]
+    Busy(ShardId),
+    /// It took the question and did not answer.
+    #[error("shard {} did not answer within {} s", .0.0, ANSWER_TIMEOUT.as_secs())]
+    Silent(ShardId),
+    /// It has ended.
+    #[error("shard {} has ended", .0.0)]
+    Gone(ShardId),
+    /// The command has no owner that the control plane could name.
+    #[error("records are put back by the store, not by a command")]
+    NotRoutable,
+}
+
+/// The control plane's way to the shards. Cheap to clone.
+#[derive(Clone)]
+pub struct ShardClient {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    placement: Placement,
+    shards: Vec<async_channel::Sender<ToShard>>,
+    waiting: RefCell<HashMap<u64, oneshot::Sender<Answer>>>,
+    next_id: Cell<u64>,
+}
+
+impl ShardClient {
+    /// A client of `shards`, which are numbered from 0 and placed by `placement`.
+    pub fn new(placement: Placement, shards: Vec<async_channel::Sender<ToShard>>) -> Self {
+        debug_assert_eq!(usize::from(placement.shard_count()), shards.len());
+        let (waiting, next_id) = (RefCell::default(), Cell::new(1));
+        Self { inner: Rc::new(Inner { placement, shards, waiting, next_id }) }
+    }
+
+    /// Who owns what.
+    pub fn placement(&self) -> &Placement {
+        &self.inner.placement
+    }
+
+    /// Messages that wait in the queue to `shard`.
+    pub fn queue_depth(&self, shard: ShardId) -> usize {
+        self.inner.shards.get(usize::from(shard.0)).map_or(0, async_channel::Sender::len)
+    }
+
+    /// Hands `command` to the shard that owns what it names, or to every shard. Commands to one
+    /// shard, and queries after them, arrive in order.
+    ///
+    /// # Errors
+    ///
+    /// A shard that cannot take it. Of a command to all shards the others have got it then.
+    pub async fn command(&self, command: Command) -> Result<(), ShardError> {
+        let placement = &self.inner.placement;
+        let owner = match &command {
+            Command::SetDevice { tenant, device, .. } => placement.shard_of_source(*tenant, device),
+            Command::SetPresence { tenant, presentity, .. } => {
+                placement.shard_of_source(*tenant, presentity)
+            }
+            Command::Reload(_) | Command::ListenEvents(_) => {
+                return self.command_all(command).await;
+            }
+            Command::Restore(_) => return Err(ShardError::NotRoutable),
+        };
+        self.send(owner, ToShard::Command(command), deadline()).await
+    }
+
+    /// Asks one shard.
+    ///
+    /// # Errors
+    ///
+    /// A shard that does not take the question or does not answer in time.
+    pub async fn ask_one(&self, shard: ShardId, query: Query) -> Result<Answer, ShardError> {
+        let deadline = deadline();
+        let question = self.ask(shard, query, deadline).await?;
+        question.answer(deadline).await
+    }
+
+    /// Asks the owner of a state source.
+    ///
+    /// # Errors
+    ///
+    /// As [`ShardClient::ask_one`].
+    pub async fn ask_owner_of_source(&self, query: Query) -> Result<Answer, ShardError> {
+        let owner = match &query {
+            Query::Device(tenant, name) | Query::Presence(tenant, name) => {
+                self.inner.placement.shard_of_source(*tenant, name)
+            }
+            Query::Extension { tenant, context, exten }
+            | Query::Explain { tenant, context, exten } => {
+                self.inner.placement.shard_of_extension(*tenant, context, exten)
+            }
+            _ => return Err(ShardError::NotRoutable),
+        };
+        self.ask_one(owner, query).await
+    }
+
+    /// Asks every shard; answers come in the order of shards.
+    ///
+    /// # Errors
+    ///
+    /// The first shard that does not take the question or does not answer in time.
+    pub async fn ask_all(&self, query: Query) -> Result<Vec<Answer>, ShardError> {
+        let deadline = deadline();
+        let mut questions = Vec::with_capacity(self.inner.shards.len());
+        for shard in self.inner.placement.shards() {
+            questions.push(self.ask(shard, query.clone(), deadline).await?);
+        }
+        let mut answers = Vec::with_capacity(questions.len());
+        for question in questions {
+            answers.push(question.answer(deadline).await?);
+        }
+        Ok(answers)
+    }
+
+    /// Hands answers to those who wait for them. An answer that came too late is dropped.
+    pub fn deliver(&self, replies: Vec<Reply>) {
+        let mut waiting = self.inner.waiting.borrow_mut();
+        for Reply { id, answer, .. } in replies {
+            if let Some(asker) = waiting.remove(&id) {
+                // The asker may have given up in this very moment: nobody needs the answer then.
+                let _ = asker.send(answer);
+            }
+        }
+    }
+
+    async fn command_all(&self, command: Command) -> Result<(), ShardError> {
+        let deadline = deadline();
+        let mut result = Ok(());
+        for shard in self.inner.placement.shards() {
+            let sent = self.send(shard, ToShard::Command(command.clone()), deadline).await;
+            result = result.and(sent);
+        }
+        result
+    }
+
+    async fn ask(
+        &self,
+        shard: ShardId,
+        query: Query,
+        deadline: Instant,
+    ) -> Result<Question, ShardError> {
+        let id = self.inner.next_id.get();
+        self.inner.next_id.set(id + 1);
+        let (sender, answer) = oneshot::channel();
+        self.inner.waiting.borrow_mut().insert(id, sender);
+        let question = Question { client: self.clone(), id, shard, answer };
+        self.send(shard, ToShard::Query(id, query), deadline).await?;
+        Ok(question)
+    }
+
+    async fn send(
+        &self,
+        shard: ShardId,
+        message: ToShard,
+        deadline: Instant,
+    ) -> Result<(), ShardError> {
+        let queue = self.inner.shards.get(usize::from(shard.0)).ok_or(ShardError::Gone(shard))?;
+        match timeout_at(deadline, queue.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(ShardError::Gone(shard)),
+            Err(_) => Err(ShardError::Busy(shard)),
+        }
+    }
+}
+
+/// A question that was asked; forgotten when dropped.
+struct Question {
+    client: ShardClient,
+    id: u64,
+    shard: ShardId,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Question {
+    async fn answer(mut self, deadline: Instant) -> Result<Answer, ShardError> {
+        match timeout_at(deadline, &mut self.answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(ShardError::Gone(self.shard)),
+            Err(_) => Err(ShardError::Silent(self.shard)),
+        }
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.client.inner.waiting.borrow_mut().remove(&self.id);
+    }
+}
+
+fn deadline() -> Instant {
+    Instant::now() + ANSWER_TIMEOUT
+}

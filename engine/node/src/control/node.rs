@@ -1,0 +1,285 @@
+//! What AMI and console share: configuration, the way to the shards, names and global variables.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lampfield_core::command::{Answer, Command, ExtensionRow, Query};
+use lampfield_core::dialplan::Found;
+use lampfield_core::placement::TenantId;
+use lampfield_core::state::{
+    DeviceState, FunctionError, Presence, parse_device_write, parse_presence_write,
+};
+
+use super::ami::Hub;
+use super::{Reload, ShardClient, ShardError, Shutdown};
+use crate::config::NodeConfig;
+
+/// Global variables one tenant may set. They are conveniences of AMI clients, not a database.
+const VARIABLE_COUNT_MAX: usize = 10_000;
+
+/// The node as the control plane sees it.
+pub(crate) struct Node {
+    pub(crate) client: ShardClient,
+    pub(crate) hub: Rc<Hub>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) started: Instant,
+    config: RefCell<Arc<NodeConfig>>,
+    reload: Reload,
+    reloaded: Cell<Instant>,
+    variables: RefCell<HashMap<(TenantId, String), String>>,
+    /// How presentities were last spelled, where that is not how they are owned.
+    spellings: RefCell<Spellings>,
+}
+
+/// By canonical name.
+type Spellings = HashMap<(TenantId, Arc<str>), Arc<str>>;
+
+/// Why a state was not set.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetError {
+    /// The name is of no provider whose states may be set this way.
+    #[error("`{0}` is not a name of provider `{1}:`")]
+    NotSettable(String, &'static str),
+    /// The value is wrong.
+    #[error(transparent)]
+    Value(#[from] FunctionError),
+    /// The owner cannot be told.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+}
+
+impl Node {
+    pub(crate) fn new(
+        client: ShardClient,
+        config: NodeConfig,
+        reload: Reload,
+        shutdown: Shutdown,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            client,
+            hub: Rc::default(),
+            shutdown,
+            started: now,
+            config: RefCell::new(Arc::new(config)),
+            reload,
+            reloaded: Cell::new(now),
+            variables: RefCell::default(),
+            spellings: RefCell::default(),
+        }
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<NodeConfig> {
+        Arc::clone(&self.config.borrow())
+    }
+
+    /// Seconds since start, and since the configuration was last read.
+    pub(crate) fn ages_s(&self) -> (u64, u64) {
+        (self.started.elapsed().as_secs(), self.reloaded.get().elapsed().as_secs())
+    }
+
+    /// Reads the configuration again and hands it to all shards. Addresses and shard count stay
+    /// as they were at start.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the files; nothing has changed then.
+    pub(crate) async fn reload(&self) -> anyhow::Result<()> {
+        let reload = Arc::clone(&self.reload);
+        let config = tokio::task::spawn_blocking(move || reload()).await??;
+        let core = Arc::clone(&config.core);
+        *self.config.borrow_mut() = Arc::new(config);
+        self.reloaded.set(Instant::now());
+        self.client.command(Command::Reload(core)).await?;
+        Ok(())
+    }
+
+    /// Finds the hint of an extension, as a subscription would.
+    pub(crate) fn find(&self, tenant: TenantId, context: &str, exten: &str) -> Option<Found> {
+        self.config.borrow().core.dialplan.find(tenant, context, exten)
+    }
+
+    /// The state of an extension, `None` without a hint.
+    pub(crate) async fn extension(
+        &self,
+        tenant: TenantId,
+        context: &str,
+        exten: &str,
+    ) -> Result<Option<ExtensionRow>, ShardError> {
+        let Some(found) = self.find(tenant, context, exten) else {
+            return Ok(None);
+        };
+        let Found { context, exten, .. } = found;
+        let query = Query::Extension { tenant, context, exten };
+        match self.client.ask_owner_of_source(query).await? {
+            Answer::Extensions(rows) => Ok(rows.into_iter().next()),
+            _ => Ok(None),
+        }
+    }
+
+    /// The state of a device. A device nobody knows is [`DeviceState::Invalid`].
+    pub(crate) async fn device(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<DeviceState, ShardError> {
+        let core = Arc::clone(&self.config.borrow().core);
+        let canonical: Arc<str> = core.providers.canonical_device(name).into();
+        match self.client.ask_owner_of_source(Query::Device(tenant, canonical)).await? {
+            Answer::Devices(rows) if !rows.is_empty() => Ok(rows[0].state),
+            _ => Ok(core.providers.initial_device(name)),
+        }
+    }
+
+    /// The presence of a source, `None` if no provider supplies it.
+    pub(crate) async fn presence(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<Option<Presence>, ShardError> {
+        let core = Arc::clone(&self.config.borrow().core);
+        if core.providers.of_presence(name).is_none() {
+            return Ok(None);
+        }
+        let canonical: Arc<str> = core.providers.canonical_presence(name).into();
+        match self.client.ask_owner_of_source(Query::Presence(tenant, canonical)).await? {
+            Answer::Presences(rows) if !rows.is_empty() => {
+                Ok(rows.into_iter().next().map(|row| row.presence))
+            }
+            _ => Ok(core.providers.initial_presence(name)),
+        }
+    }
+
+    /// Sets the presence of `CustomPresence:…` from a value in the syntax of `PRESENCE_STATE`.
+    ///
+    /// Case of the label does not matter (`custompresence:bob` is `CustomPresence:bob`): it is
+    /// owned, stored and listed in the provider's own spelling, and events show the spelling it
+    /// was last set with, as Asterisk's do.
+    pub(crate) async fn set_presence(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        value: &str,
+    ) -> Result<(), SetError> {
+        let core = Arc::clone(&self.config.borrow().core);
+        let settable = core.providers.of_presence(name).is_some_and(|p| p.settable);
+        if !settable || name.ends_with(':') {
+            return Err(SetError::NotSettable(name.to_owned(), "CustomPresence"));
+        }
+        let write = parse_presence_write(value)?;
+        let presentity: Arc<str> = core.providers.canonical_presence(name).into();
+        self.note_spelling(tenant, &presentity, name);
+        let presence = write.presence;
+        let command = Command::SetPresence { tenant, presentity, presence, written: value.into() };
+        Ok(self.client.command(command).await?)
+    }
+
+    /// Sets the state of `Custom:…` from a value of `DEVICE_STATE`.
+    pub(crate) async fn set_device(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        value: &str,
+    ) -> Result<(), SetError> {
+        let core = Arc::clone(&self.config.borrow().core);
+        let settable = core.providers.of_device(name).is_some_and(|p| p.settable);
+        if !settable || name.ends_with(':') {
+            return Err(SetError::NotSettable(name.to_owned(), "Custom"));
+        }
+        let state = parse_device_write(value)?;
+        let device = core.providers.canonical_device(name).into();
+        Ok(self.client.command(Command::SetDevice { tenant, device, state }).await?)
+    }
+
+    /// Reports the state of any provider's device, as a PBX or registrar would.
+    pub(crate) async fn report_device(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        state: DeviceState,
+    ) -> Result<(), ShardError> {
+        let device: Arc<str> = {
+            let core = Arc::clone(&self.config.borrow().core);
+            core.providers.canonical_device(name).into()
+        };
+        self.client.command(Command::SetDevice { tenant, device, state }).await
+    }
+
+    /// How events show a presentity: as it was last set.
+    pub(crate) fn spelling(&self, tenant: TenantId, presentity: &Arc<str>) -> Arc<str> {
+        let spellings = self.spellings.borrow();
+        if spellings.is_empty() {
+            return Arc::clone(presentity);
+        }
+        let key = (tenant, Arc::clone(presentity));
+        Arc::clone(spellings.get(&key).unwrap_or(presentity))
+    }
+
+    /// A global variable of a tenant.
+    pub(crate) fn variable(&self, tenant: TenantId, name: &str) -> Option<String> {
+        self.variables.borrow().get(&(tenant, name.to_owned())).cloned()
+    }
+
+    /// Sets a global variable; an empty value removes it. False when there are too many.
+    pub(crate) fn set_variable(&self, tenant: TenantId, name: &str, value: &str) -> bool {
+        let mut variables = self.variables.borrow_mut();
+        let key = (tenant, name.to_owned());
+        if value.is_empty() {
+            variables.remove(&key);
+            return true;
+        }
+        if variables.len() >= VARIABLE_COUNT_MAX && !variables.contains_key(&key) {
+            return false;
+        }
+        variables.insert(key, value.to_owned());
+        true
+    }
+
+    fn note_spelling(&self, tenant: TenantId, canonical: &Arc<str>, given: &str) {
+        let mut spellings = self.spellings.borrow_mut();
+        let key = (tenant, Arc::clone(canonical));
+        if **canonical == *given {
+            if !spellings.is_empty() {
+                spellings.remove(&key);
+            }
+        } else if spellings.len() < VARIABLE_COUNT_MAX {
+            spellings.insert(key, given.into());
+        }
+    }
+}
+
+/// Text on one line: line ends and other control characters with a C escape are escaped, all else
+/// is left as it is. Keeps free text from breaking a line protocol.
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|b| escape_of(b).is_some()) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match u8::try_from(c).ok().and_then(escape_of) {
+            Some(escape) => line.extend(['\\', escape]),
+            None => line.push(c),
+        }
+    }
+    Cow::Owned(line)
+}
+
+/// The letter of the C escape of a control character.
+pub(crate) fn escape_of(byte: u8) -> Option<char> {
+    Some(match byte {
+        0 => '0',
+        7 => 'a',
+        8 => 'b',
+        b'\t' => 't',
+        b'\n' => 'n',
+        11 => 'v',
+        12 => 'f',
+        b'\r' => 'r',
+        _ => return None,
+    })
+}
