@@ -11,8 +11,8 @@ mod socket;
 pub use batch::{ReceiveBatch, ReceiveCounts, Received};
 pub use poll::{Poller, Ready, wait_readable, wait_writable};
 pub use process::{
-    ThreadUsage, core_count, pin_thread_to_core, process_cpu_time, resident_bytes, thread_cpu_time,
-    thread_usage,
+    ThreadUsage, allowed_cores, core_count, pin_thread_to_core, process_cpu_time, resident_bytes,
+    thread_cpu_time, thread_usage,
 };
 pub use send::{Datagram, SendCounts};
 pub use socket::{BatchSocket, SocketOptions};

@@ -115,7 +115,7 @@ impl Poller {
         // SAFETY: `events` has room for the number of events given; the timespec is valid.
         let count = unsafe {
             libc::epoll_pwait2(
-                self.fd.as_fd().as_raw_fd(),
+                self.fd.as_raw_fd(),
                 events.as_mut_ptr(),
                 events.len() as c_int,
                 &raw const timeout,
@@ -137,6 +137,12 @@ impl Poller {
             }
         }));
         Ok(())
+    }
+}
+
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

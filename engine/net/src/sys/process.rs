@@ -60,6 +60,18 @@ pub fn core_count() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// The cores this thread may use, counted from 0, in order.
+pub fn allowed_cores() -> Vec<usize> {
+    // SAFETY: a bit set; all zeroes is the empty one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let this_thread = 0;
+    // SAFETY: `set` is valid for writes and as long as said. A failure leaves it empty.
+    unsafe { libc::sched_getaffinity(this_thread, size_of::<libc::cpu_set_t>(), &raw mut set) };
+    let cores = 0..libc::CPU_SETSIZE as usize;
+    // SAFETY: `core` is below CPU_SETSIZE.
+    cores.filter(|&core| unsafe { libc::CPU_ISSET(core, &set) }).collect()
+}
+
 /// Keeps the calling thread on one core, counted from 0.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::RawFd;
 
 use libc::{c_int, c_uint, iovec, mmsghdr};
@@ -34,6 +34,14 @@ impl<'a> Datagram<'a> {
         let interface = if let SocketAddr::V6(v6) = local { v6.scope_id() } else { 0 };
         self.source = Some((local.ip(), interface)).filter(|(ip, _)| !ip.is_unspecified());
         self
+    }
+
+    /// The address it leaves from, if one was named (port 0).
+    pub fn source(&self) -> Option<SocketAddr> {
+        self.source.map(|(ip, interface)| match ip {
+            IpAddr::V4(_) => SocketAddr::new(ip, 0),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, 0, 0, interface).into(),
+        })
     }
 
     /// Where it goes.
