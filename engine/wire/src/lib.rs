@@ -6,6 +6,7 @@
 //! recurses or allocates without bound on bytes from outside; the bounds are in [`limits`].
 #![forbid(unsafe_code)]
 
+pub mod ami;
 mod chars;
 pub mod frame;
 pub mod header;
@@ -15,7 +16,9 @@ pub mod name;
 pub mod response;
 pub mod scan;
 pub mod uri;
+pub mod write;
 
+pub use ami::{AmiError, AmiMessage, AmiReader, AmiWriter};
 pub use frame::{Frame, next_frame};
 pub use header::{
     CSeq, Event, HeaderError, MediaType, NameAddr, SubscriptionState, Via, parse_expires,
@@ -25,3 +28,4 @@ pub use name::HeaderName;
 pub use response::{ResponseKey, response_key};
 pub use scan::{Framing, Message, ScanError};
 pub use uri::{UriParts, UserBuffer, decode_user, split_uri};
+pub use write::{Slot, SlotTooNarrow, escape_log, push_header, push_u32, push_xml};

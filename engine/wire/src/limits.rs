@@ -30,6 +30,37 @@ pub const CSEQ_MAX: u32 = 0x7FFF_FFFF;
 /// Header lines the response fast path looks at for the top Via before it gives up.
 pub(crate) const RESPONSE_VIA_LINE_MAX: usize = 4;
 
+/// Bytes of foreign text shown in one log line. Enough to recognise a display name or a URI.
+pub const LOG_TEXT_BYTES_MAX: usize = 512;
+
+/// XML document. The same as the largest body that fits a datagram.
+pub const XML_BYTES_MAX: usize = 64 * 1024;
+
+/// Nested XML elements. PIDF with RPID needs 6, dialog-info 6.
+pub const XML_DEPTH_MAX: usize = 64;
+
+/// Elements, texts and other events of one XML document. A full dialog-info of 1,000 dialogs has
+/// about 9,000; the bound limits time, since tiny elements cost more than their bytes.
+pub const XML_EVENT_COUNT_MAX: usize = 16_384;
+
+/// Attributes of one XML element, namespace declarations included.
+pub const XML_ATTRIBUTE_COUNT_MAX: usize = 64;
+
+/// Line of an AMI request with its line end (reference: Asterisk's manager).
+pub const AMI_LINE_BYTES_MAX: usize = 1024;
+
+/// Lines of an AMI request (reference: Asterisk's manager).
+pub const AMI_LINE_COUNT_MAX: usize = 128;
+
+/// Line of an AMI answer a client reads. Console output is the longest.
+pub const AMI_ANSWER_LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Lines of an AMI answer a client reads: `Command` output has one line per subscription.
+pub const AMI_ANSWER_LINE_COUNT_MAX: usize = 1 << 20;
+
+/// Bytes of an AMI answer a client keeps.
+pub const AMI_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 const _: () = assert!(HEAD_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX <= u16::MAX as usize, "offsets are stored as u16");
 const _: () = assert!(HEADER_NAME_BYTES_MAX <= u8::MAX as usize, "name lengths are stored as u8");
