@@ -7,25 +7,37 @@
 #![forbid(unsafe_code)]
 
 pub mod ami;
+pub mod canonical;
 mod chars;
+pub mod dialog_info;
+mod facts;
 pub mod frame;
 pub mod header;
 pub mod limits;
 pub mod list;
 pub mod name;
+pub mod pidf;
 pub mod response;
 pub mod scan;
 pub mod uri;
 pub mod write;
+pub mod xml;
+pub mod xpidf;
 
 pub use ami::{AmiError, AmiMessage, AmiReader, AmiWriter};
+pub use canonical::canonical_uri;
+pub use dialog_info::{DialogFacts, DialogInfoFacts, Party};
+pub use facts::FactsError;
 pub use frame::{Frame, next_frame};
 pub use header::{
     CSeq, Event, HeaderError, MediaType, NameAddr, SubscriptionState, Via, parse_expires,
 };
 pub use list::{find_param, split_list, split_params, unquote};
 pub use name::HeaderName;
+pub use pidf::{Basic, DigiumPresence, PidfFacts};
 pub use response::{ResponseKey, response_key};
 pub use scan::{Framing, Message, ScanError};
 pub use uri::{UriParts, UserBuffer, decode_user, split_uri};
 pub use write::{Slot, SlotTooNarrow, escape_log, push_header, push_u32, push_xml};
+pub use xml::{XmlAttribute, XmlElement, XmlError, XmlEvent, XmlProblem, XmlReader};
+pub use xpidf::XpidfFacts;
