@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
+pub(crate) use actions::asterisk_state;
 pub(crate) use hub::Hub;
 pub use request::{HEADER_COUNT_MAX, LINE_BYTES_MAX};
 

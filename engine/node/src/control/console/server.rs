@@ -14,7 +14,8 @@ use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{Scope, execute};
+use super::complete::complete;
+use super::{Output, Scope, execute};
 use crate::control::Node;
 
 /// Bytes of one request. Longer ones end the connection.
@@ -96,6 +97,11 @@ async fn serve(mut stream: UnixStream, node: &Node) -> std::io::Result<()> {
         let (verb, rest) = request.split_once(' ').unwrap_or((request, ""));
         let output = match verb {
             "run" => execute(node, &mut scope, rest).await,
+            "complete" => {
+                let mut text = complete(node, &scope, rest).await.join("\n");
+                text.push('\n');
+                Output { text, ok: true }
+            }
             _ => return Err(ErrorKind::InvalidData.into()),
         };
         let mut answer = String::with_capacity(output.text.len() + 64);

@@ -8,6 +8,8 @@ mod state;
 mod subscription;
 mod variable;
 
+pub(crate) use subscription::asterisk_state;
+
 use super::class::{self, CALL, COMMAND, REPORTING, SYSTEM, USER};
 use super::connection::{Connection, Next};
 use super::message::Messages;

@@ -23,7 +23,7 @@ impl Connection {
             return Ok(());
         }
         let Some(login) = &self.login else { return Ok(()) };
-        let mut scope = Scope::of_user(&login.user);
+        let mut scope = Scope::of_user(&login.user, self.node.config().core.tenants.len());
         let output = execute(&self.node, &mut scope, command).await;
         self.reply(request, if output.ok { "Success" } else { "Error" })
             .header("Message", "Command output follows");
