@@ -4,5 +4,3 @@
 pub mod channel;
 pub mod config;
 pub mod control;
-pub mod run;
-pub mod store;

@@ -1,0 +1,215 @@
+//! The listening half of a watcher: NOTIFY in, judgement, answer out (RFC 6665 section 4.1.3).
+
+use std::net::SocketAddr;
+
+use lampfield_wire::{CSeq, Framing, HeaderName, Message, NameAddr, SubscriptionState, Via};
+
+use super::subscribe::learn_dialog;
+use super::{Generator, Phase};
+use crate::answer::Answer;
+use crate::clock::{Nanos, nanos};
+use crate::lamp;
+use crate::request::write_answer;
+use crate::truth::Judgement;
+use crate::watcher::{Sequence, Stage, branch_hash};
+
+/// Tag of the answers to requests outside any dialog of ours.
+const STRANGER_TAG: &str = "lampload";
+
+/// The parts of a NOTIFY that place it.
+struct Placed {
+    local: u32,
+    cseq: u32,
+    branch_hash: u32,
+}
+
+impl Generator {
+    /// Handles one datagram that was read at `now_ns`.
+    pub(super) fn handle(&mut self, socket: u16, peer: SocketAddr, bytes: &[u8], now_ns: Nanos) {
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            // A keep-alive.
+            return;
+        }
+        let Ok(message) = Message::scan(bytes, Framing::Datagram) else {
+            self.tally.counts.unparsable_count += 1;
+            return;
+        };
+        if self.second_reader_is_due() {
+            self.tally.second.compare(bytes, &message);
+        }
+        match (message.status(), message.method()) {
+            (Some(status), _) => self.take_response(&message, status, now_ns),
+            (None, Some(b"NOTIFY")) => self.take_notify(socket, peer, &message, now_ns),
+            (None, method) => {
+                self.tally.counts.other_request_count += 1;
+                let status = if method == Some(b"OPTIONS") { 200 } else { 405 };
+                self.answer(socket, peer, &message, status, true);
+            }
+        }
+    }
+
+    fn take_notify(&mut self, socket: u16, peer: SocketAddr, message: &Message<'_>, now_ns: Nanos) {
+        let Some(placed) = self.place(message) else {
+            self.tally.counts.foreign_count += 1;
+            self.answer(socket, peer, message, 481, false);
+            return;
+        };
+        let (local, cseq) = (placed.local, placed.cseq);
+        let sequence = self.watcher(local).place(cseq, placed.branch_hash);
+        if sequence == Sequence::Retransmission {
+            self.tally.counts.notify_retransmitted_count += 1;
+            self.answer_as_profiled(socket, peer, message, now_ns);
+            return;
+        }
+        self.tally.counts.notify_count += 1;
+        if self.phase == Phase::Changes {
+            let busy_ns = self.clock.now().saturating_sub(self.awake_ns);
+            self.tally.busy.record(busy_ns);
+        }
+        let taken = self.answer_as_profiled(socket, peer, message, now_ns);
+        match sequence {
+            Sequence::Reused => self.tally.counts.duplicate_count += 1,
+            Sequence::Falling => self.tally.counts.out_of_order_count += 1,
+            _ if taken => self.take_state(local, message, now_ns),
+            _ => {}
+        }
+    }
+
+    /// Finds the subscription of a NOTIFY; `None` for one that is not ours or makes no sense.
+    fn place(&mut self, message: &Message<'_>) -> Option<Placed> {
+        let local = self.local_index(message)?;
+        let to = NameAddr::parse(message.header(HeaderName::To)?).ok()?;
+        let cseq = CSeq::parse(message.header(HeaderName::CSeq)?).ok()?;
+        let via = Via::parse(message.values(HeaderName::Via).next()?).ok()?;
+        let naming = self.shape.naming;
+        let ours = naming.owns_tag(self.first_watcher + local, to.tag()?);
+        let stage = self.watcher(local).stage;
+        let known = ours && !matches!(stage, Stage::Idle | Stage::Failed);
+        let branch_hash = branch_hash(via.branch.unwrap_or_default());
+        known.then_some(Placed { local, cseq: cseq.number, branch_hash })
+    }
+
+    /// What a NOTIFY in order says: the state of the subscription, and of the extension.
+    fn take_state(&mut self, local: u32, message: &Message<'_>, now_ns: Nanos) {
+        let state = message.header(HeaderName::SubscriptionState);
+        let Some(state) = state.and_then(|value| SubscriptionState::parse(value).ok()) else {
+            self.tally.counts.unparsable_count += 1;
+            return;
+        };
+        let stage = self.watcher(local).stage;
+        if state.state.eq_ignore_ascii_case(b"terminated") {
+            let reason = state.reason.map_or("no reason".into(), String::from_utf8_lossy);
+            match stage {
+                Stage::Asking => self.refuse(local, format!("terminated: {reason}")),
+                Stage::Active => self.lose(local, format!("terminated: {reason}")),
+                _ => self.tally.counts.final_notify_count += 1,
+            }
+            return;
+        }
+        if matches!(stage, Stage::Leaving | Stage::Left) {
+            return;
+        }
+        learn_dialog(self.watcher(local), message, HeaderName::From);
+        self.take_body(local, message, now_ns);
+        let watcher = self.watcher(local);
+        if !watcher.told {
+            watcher.told = true;
+            let waited_ns = now_ns.saturating_sub(watcher.asked_ns);
+            self.tally.first_notify.record(waited_ns);
+            self.check_established(local);
+        }
+    }
+
+    fn take_body(&mut self, local: u32, message: &Message<'_>, now_ns: Nanos) {
+        if message.body().is_empty() {
+            // A pending subscription may have nothing to say yet; the end of the run notices.
+            return;
+        }
+        let content_type = message.header(HeaderName::ContentType).unwrap_or_default();
+        let extension = self.watcher(local).extension;
+        let read = self.bodies.read(extension, content_type, message.body());
+        let Some(document) = read else {
+            self.tally.counts.unparsable_count += 1;
+            return;
+        };
+        let watcher = self.watcher(local);
+        let owed = std::mem::take(&mut watcher.notify_owed);
+        if let Some(version) = document.version {
+            let before = watcher.document_version.replace(version);
+            // A refresh may repeat the document it asks for, version and all.
+            let risen = before.is_none_or(|before| version > before || owed && version == before);
+            self.tally.counts.out_of_order_count += u64::from(!risen);
+        }
+        self.judge(local, document.lamp, owed, now_ns);
+    }
+
+    fn judge(&mut self, local: u32, lamp: lamp::Lamp, owed: bool, now_ns: Nanos) {
+        let watcher = self.watcher(local);
+        let (extension, mut view) = (watcher.extension, watcher.view);
+        let judgement = self.track(extension, |timeline| timeline.judge(&mut view, lamp, now_ns));
+        self.watcher(local).view = view;
+        let counts = &mut self.tally.counts;
+        match judgement {
+            Judgement::First => {}
+            Judgement::News { intended_ns, sent_ns, superseded_count, needed, ambiguous } => {
+                counts.superseded_count += superseded_count;
+                counts.delivered_count += u64::from(needed);
+                counts.ambiguous_count += u64::from(ambiguous);
+                // The news that a run's first states are set is no change to be timed.
+                if matches!(self.phase, Phase::Changes | Phase::Settle) {
+                    self.tally.from_intended.record(now_ns.saturating_sub(intended_ns));
+                    self.tally.from_sent.record(now_ns.saturating_sub(sent_ns));
+                }
+            }
+            Judgement::Repeat if owed => counts.refresh_notify_count += 1,
+            Judgement::Repeat => counts.duplicate_count += 1,
+            Judgement::Regressed => counts.out_of_order_count += 1,
+            Judgement::Untrue => counts.untrue_count += 1,
+        }
+    }
+
+    /// Answers as the profile says; whether the watcher took the NOTIFY.
+    fn answer_as_profiled(
+        &mut self,
+        socket: u16,
+        peer: SocketAddr,
+        message: &Message<'_>,
+        now_ns: Nanos,
+    ) -> bool {
+        let profile = self.scenario.answers;
+        match profile.draw(&mut self.random) {
+            Answer::Lost => {
+                self.tally.counts.answer_lost_count += 1;
+                true
+            }
+            Answer::Status(status) => {
+                let refused = status >= 300;
+                self.tally.counts.answer_sent_count += 1;
+                self.tally.counts.answer_refused_count += u64::from(refused);
+                if profile.delay.is_zero() {
+                    self.answer(socket, peer, message, status, false);
+                } else {
+                    let start = self.buffer().len();
+                    write_answer(message, status, None, self.buffer());
+                    self.delay(socket, peer, start, now_ns + nanos(profile.delay));
+                }
+                !refused
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        socket: u16,
+        peer: SocketAddr,
+        message: &Message<'_>,
+        status: u16,
+        add_tag: bool,
+    ) {
+        let to = message.header(HeaderName::To).and_then(|value| NameAddr::parse(value).ok());
+        let untagged = add_tag && to.is_some_and(|to| to.tag().is_none());
+        let start = self.buffer().len();
+        write_answer(message, status, untagged.then_some(STRANGER_TAG), self.buffer());
+        self.queue(socket, peer, start);
+    }
+}

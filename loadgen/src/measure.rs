@@ -1,0 +1,284 @@
+//! What a thread counts and times; merged when the run is over.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+use crate::clock::{MILLISECOND, Nanos, SECOND};
+
+/// Times longer than this are recorded as this.
+pub const RECORDED_MAX_NS: Nanos = 600 * SECOND;
+
+/// A histogram of times, three significant digits.
+#[derive(Clone, Debug)]
+pub struct Times(Histogram<u64>);
+
+/// The points of a distribution that reports show, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Quantiles {
+    /// Values recorded.
+    pub count: u64,
+    /// Arithmetic mean.
+    pub mean_ms: f64,
+    /// Half are at or below it.
+    pub p50_ms: f64,
+    /// 90 %.
+    pub p90_ms: f64,
+    /// 99 %.
+    pub p99_ms: f64,
+    /// 99.9 %.
+    pub p999_ms: f64,
+    /// The largest.
+    pub max_ms: f64,
+}
+
+impl Default for Times {
+    fn default() -> Times {
+        let histogram = Histogram::new_with_bounds(1_000, RECORDED_MAX_NS, 3);
+        Times(histogram.expect("the bounds are constants in range"))
+    }
+}
+
+impl Times {
+    /// Records one time; below a microsecond counts as one.
+    pub fn record(&mut self, time_ns: Nanos) {
+        self.0.saturating_record(time_ns.max(1_000));
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Times) {
+        self.0 += &other.0;
+    }
+
+    /// Values recorded.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The value at or below which the given share lies.
+    pub fn at_quantile_ns(&self, share: f64) -> Nanos {
+        self.0.value_at_quantile(share)
+    }
+
+    /// The points shown in reports; `None` when nothing was recorded.
+    pub fn quantiles(&self) -> Option<Quantiles> {
+        let ms = |ns: Nanos| ns as f64 / MILLISECOND as f64;
+        (self.count() > 0).then(|| Quantiles {
+            count: self.count(),
+            mean_ms: self.0.mean() / MILLISECOND as f64,
+            p50_ms: ms(self.at_quantile_ns(0.5)),
+            p90_ms: ms(self.at_quantile_ns(0.9)),
+            p99_ms: ms(self.at_quantile_ns(0.99)),
+            p999_ms: ms(self.at_quantile_ns(0.999)),
+            max_ms: ms(self.0.max()),
+        })
+    }
+
+    /// The distribution in the `.hgrm` text form of HdrHistogram's plotters, in milliseconds.
+    pub fn hgrm(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::from("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
+        let mut seen = 0;
+        for step in self.0.iter_quantiles(5) {
+            seen += step.count_since_last_iteration();
+            let (value, share) = (step.value_iterated_to() as f64, step.quantile_iterated_to());
+            let rest =
+                if share < 1.0 { format!("{:14.2}", 1.0 / (1.0 - share)) } else { "inf".into() };
+            let value_ms = value / MILLISECOND as f64;
+            let _ = writeln!(text, "{value_ms:12.3} {share:1.12} {seen:10} {rest:>14}");
+        }
+        let (mean, deviation) = (self.0.mean() / 1e6, self.0.stdev() / 1e6);
+        let (max, count) = (self.0.max() as f64 / 1e6, self.count());
+        let _ = writeln!(text, "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]");
+        let _ = writeln!(text, "#[Max     = {max:12.3}, Total count    = {count:12}]");
+        text
+    }
+}
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Plain counters of a thread.
+        #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+        pub struct Counts {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counts {
+            /// Adds all of `other`.
+            pub fn merge(&mut self, other: &Counts) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counts! {
+    /// SUBSCRIBEs that created a dialog.
+    subscribe_sent_count,
+    /// Subscriptions with 2xx and first NOTIFY.
+    established_count,
+    /// Subscriptions refused, unanswered or without first NOTIFY.
+    subscribe_failed_count,
+    /// SUBSCRIBEs sent again because no answer had come.
+    subscribe_retransmitted_count,
+    /// Refreshes answered with 2xx.
+    refreshed_count,
+    /// Subscriptions that had been active and ended without us asking.
+    ended_by_target_count,
+    /// Un-SUBSCRIBEs answered.
+    unsubscribed_count,
+    /// Un-SUBSCRIBEs that timed out.
+    unsubscribe_failed_count,
+    /// NOTIFYs `terminated` after our un-SUBSCRIBE.
+    final_notify_count,
+    /// NOTIFYs of our subscriptions, retransmissions not counted.
+    notify_count,
+    /// NOTIFYs the target sent again.
+    notify_retransmitted_count,
+    /// NOTIFYs answered (200 or as the profile says).
+    answer_sent_count,
+    /// Answers the profile swallowed.
+    answer_lost_count,
+    /// Answers with a refusal, as the profile says.
+    answer_refused_count,
+    /// NOTIFYs that changes of state required.
+    needed_count,
+    /// Required NOTIFYs that came.
+    delivered_count,
+    /// Required NOTIFYs that a newer state made unnecessary.
+    superseded_count,
+    /// Required NOTIFYs that never came.
+    lost_count,
+    /// Latencies that might belong to a newer change and are then shorter.
+    ambiguous_count,
+    /// NOTIFYs for the answer of a refresh.
+    refresh_notify_count,
+    /// The state shown already, without change or refresh, or a CSeq used twice.
+    duplicate_count,
+    /// CSeq or document version not rising, or an older state after a newer one.
+    out_of_order_count,
+    /// NOTIFYs with a lamp that was never set.
+    untrue_count,
+    /// Messages or bodies that could not be read.
+    unparsable_count,
+    /// Requests for no subscription of this run (answered 481).
+    foreign_count,
+    /// Requests other than NOTIFY.
+    other_request_count,
+    /// Responses that match no open request.
+    stray_response_count,
+    /// Lamps right at the end.
+    right_count,
+    /// Lamps showing an older state.
+    stale_count,
+    /// Lamps showing what was never set.
+    wrong_count,
+    /// Lamps showing nothing.
+    missing_count,
+    /// Lamps whose truth the generator does not know.
+    unjudged_count,
+    /// Datagrams our own sockets did not take.
+    send_dropped_count,
+    /// Datagrams cut because they were longer than any we accept.
+    truncated_count,
+}
+
+/// Everything a generator thread brings home.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Counters.
+    pub counts: Counts,
+    /// NOTIFY latency from the intended time of the change.
+    pub from_intended: Times,
+    /// NOTIFY latency from the time the change was sent.
+    pub from_sent: Times,
+    /// Answer to SUBSCRIBE, from its intended time.
+    pub subscribe_answer: Times,
+    /// First NOTIFY, from the intended time of its SUBSCRIBE.
+    pub first_notify: Times,
+    /// Lateness of our own SUBSCRIBEs.
+    pub subscribe_lateness: Times,
+    /// How long the thread had been busy without a pause when it handled each NOTIFY of the
+    /// change phase: an upper bound of what it added to the latency.
+    pub busy: Times,
+    /// Why subscriptions failed.
+    pub failures: BTreeMap<String, u64>,
+    /// Why active subscriptions ended.
+    pub endings: BTreeMap<String, u64>,
+    /// The second reader's findings.
+    pub second: crate::second_reader::Findings,
+}
+
+impl Tally {
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Tally) {
+        self.counts.merge(&other.counts);
+        for (mine, theirs) in [
+            (&mut self.from_intended, &other.from_intended),
+            (&mut self.from_sent, &other.from_sent),
+            (&mut self.subscribe_answer, &other.subscribe_answer),
+            (&mut self.first_notify, &other.first_notify),
+            (&mut self.subscribe_lateness, &other.subscribe_lateness),
+            (&mut self.busy, &other.busy),
+        ] {
+            mine.merge(theirs);
+        }
+        for (mine, theirs) in
+            [(&mut self.failures, &other.failures), (&mut self.endings, &other.endings)]
+        {
+            for (reason, count) in theirs {
+                *mine.entry(reason.clone()).or_default() += count;
+            }
+        }
+        self.second.merge(&other.second);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_within_a_thousandth_and_merging_equals_recording() {
+        let (mut all, mut odd, mut even) = (Times::default(), Times::default(), Times::default());
+        assert_eq!(all.quantiles(), None);
+        for ms in 1..=1000 {
+            all.record(ms * MILLISECOND);
+            let half = if ms % 2 == 0 { &mut even } else { &mut odd };
+            half.record(ms * MILLISECOND);
+        }
+        odd.merge(&even);
+        assert_eq!(all.quantiles(), odd.quantiles());
+        let points = all.quantiles().expect("recorded");
+        for (got, want) in [
+            (points.p50_ms, 500.0),
+            (points.p90_ms, 900.0),
+            (points.p99_ms, 990.0),
+            (points.p999_ms, 999.0),
+            (points.max_ms, 1000.0),
+            (points.mean_ms, 500.5),
+        ] {
+            assert!((got / want - 1.0_f64).abs() < 0.001, "{got} for {want}");
+        }
+    }
+
+    #[test]
+    fn extremes_are_kept_inside_the_range() {
+        let mut times = Times::default();
+        times.record(0);
+        times.record(u64::MAX);
+        let points = times.quantiles().expect("recorded");
+        assert_eq!(points.count, 2);
+        assert!(points.p50_ms <= 0.002 && points.max_ms >= 600_000.0, "{points:?}");
+    }
+
+    #[test]
+    fn the_hgrm_ends_with_everything() {
+        let mut times = Times::default();
+        (1..=100).for_each(|ms| times.record(ms * MILLISECOND));
+        let text = times.hgrm();
+        assert!(text.starts_with("       Value     Percentile TotalCount 1/(1-Percentile)\n\n"));
+        assert!(text.contains("1.000000000000        100            inf\n"), "{text}");
+        assert!(text.ends_with("Total count    =          100]\n"), "{text}");
+    }
+}

@@ -1,0 +1,330 @@
+//! `lampload null-target`: the least a presence server can do, to find the generator's own
+//! ceiling, and a server that errs on demand, to prove that the generator notices.
+//!
+//! It answers SUBSCRIBE with 200 and a NOTIFY, and `SET exten STATE` datagrams with a NOTIFY to
+//! each watcher of that extension. It keeps no timers: nothing is retransmitted, nothing expires.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use lampfield_net::sys::{BatchSocket, Datagram, ReceiveBatch, SocketOptions, wait_readable};
+use lampfield_wire::{Framing, HeaderName, Message, NameAddr, parse_expires};
+
+use crate::document;
+use crate::lamp::{BodyFormat, DeviceState};
+use crate::limits::NULL_WATCHER_COUNT_MAX;
+use crate::outcome::{LoadError, Outcome};
+use crate::request::{put, write_answer};
+use crate::units::parse_duration;
+
+/// `lampload null-target`.
+#[derive(Args, Clone, Debug)]
+pub struct NullTargetArgs {
+    /// Address to listen on; port 0 takes a free one, which is printed.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Ends by itself after this time.
+    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    run_for: Duration,
+    /// Do something wrong in every n-th NOTIFY of a change: KIND:N.
+    #[arg(long, value_parser = parse_fault)]
+    fault: Option<(Fault, u64)>,
+    /// Wait this long before the NOTIFYs of each change.
+    #[arg(long, default_value = "0s", value_parser = parse_duration)]
+    delay: Duration,
+    /// Refuse every SUBSCRIBE with this code.
+    #[arg(long)]
+    refuse: Option<u16>,
+}
+
+/// What to do wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Fault {
+    /// Do not send it.
+    Skip,
+    /// Send another state than the one set.
+    Lie,
+    /// Send it again as a new request.
+    Twice,
+    /// Send it again with the same CSeq on another branch.
+    ReuseCseq,
+    /// Send it with a CSeq lower than the last.
+    LowerCseq,
+    /// Send a body that is no XML.
+    Garbage,
+    /// End the subscription instead.
+    Terminate,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    extension: String,
+    target_uri: String,
+    from: String,
+    to: String,
+    call_id: String,
+    event: String,
+    format: BodyFormat,
+    peer: SocketAddr,
+    cseq: u32,
+    version: u32,
+    active: bool,
+}
+
+#[derive(Debug, Default)]
+struct Target {
+    subscribers: Vec<Subscriber>,
+    by_call_id: HashMap<Vec<u8>, usize>,
+    watchers: HashMap<String, Vec<usize>>,
+    states: HashMap<String, DeviceState>,
+    local: String,
+    refuse: Option<u16>,
+    fault: Option<(Fault, u64)>,
+    change_notify_count: u64,
+    branch_count: u64,
+    out: Vec<u8>,
+    ends: Vec<(SocketAddr, usize)>,
+}
+
+/// Runs `lampload null-target` until its time is over.
+///
+/// # Errors
+///
+/// The address cannot be used.
+pub fn run(args: &NullTargetArgs) -> Result<Outcome, LoadError> {
+    let broken = |error: std::io::Error| {
+        LoadError::Setup(format!("null-target at {}: {error}", args.listen))
+    };
+    let options =
+        SocketOptions { receive_buffer_bytes: 32 << 20, gro: true, ..SocketOptions::default() };
+    let socket = BatchSocket::bind(args.listen, &options).map_err(broken)?;
+    println!("listening on {}", socket.local_addr());
+    std::io::stdout().flush().map_err(broken)?;
+    let mut target = Target {
+        local: socket.local_addr().to_string(),
+        refuse: args.refuse,
+        fault: args.fault,
+        ..Target::default()
+    };
+    let mut batch = ReceiveBatch::new(64, 65_536);
+    let end = Instant::now() + args.run_for;
+    while Instant::now() < end {
+        if !wait_readable(socket.as_fd(), Duration::from_millis(100)).map_err(broken)? {
+            continue;
+        }
+        while socket.receive(&mut batch).map_err(broken)? > 0 {
+            for datagram in batch.datagrams() {
+                if !args.delay.is_zero() && datagram.bytes.starts_with(b"SET ") {
+                    std::thread::sleep(args.delay);
+                }
+                target.take(datagram.peer, datagram.bytes);
+                target.flush(&socket);
+            }
+        }
+    }
+    Ok(Outcome::Ok)
+}
+
+impl Target {
+    fn take(&mut self, peer: SocketAddr, bytes: &[u8]) {
+        if let Some(command) = bytes.strip_prefix(b"SET ") {
+            let answer = self.set(&String::from_utf8_lossy(command));
+            self.out.extend_from_slice(answer.as_bytes());
+            self.end_datagram(peer);
+            return;
+        }
+        let Ok(message) = Message::scan(bytes, Framing::Datagram) else {
+            return;
+        };
+        match message.method() {
+            // An answer to one of our NOTIFYs.
+            None => {}
+            Some(b"SUBSCRIBE") => self.subscribe(peer, &message),
+            Some(_) => {
+                write_answer(&message, 405, Some("null"), &mut self.out);
+                self.end_datagram(peer);
+            }
+        }
+    }
+
+    fn set(&mut self, command: &str) -> String {
+        let Some((extension, token)) = command.trim().split_once(' ') else {
+            return "ERR expected SET exten STATE".into();
+        };
+        let Some(state) = DeviceState::from_token(token) else {
+            return format!("ERR no state {token}");
+        };
+        // As Lampfield: a change that changes nothing sends nothing.
+        if self.states.insert(extension.to_owned(), state) != Some(state) {
+            let watchers = self.watchers.get(extension).cloned().unwrap_or_default();
+            for index in watchers {
+                self.notify_change(index, state);
+            }
+        }
+        "OK".into()
+    }
+
+    fn subscribe(&mut self, peer: SocketAddr, message: &Message<'_>) {
+        if let Some(code) = self.refuse {
+            write_answer(message, code, Some("null"), &mut self.out);
+            self.end_datagram(peer);
+            return;
+        }
+        let Some((index, created)) = self.subscriber(peer, message) else {
+            write_answer(message, 400, Some("null"), &mut self.out);
+            self.end_datagram(peer);
+            return;
+        };
+        let expires_s = message.header(HeaderName::Expires).and_then(parse_expires).unwrap_or(3600);
+        let tag = created.then(|| format!("n{index}"));
+        write_answer(message, 200, tag.as_deref(), &mut self.out);
+        // The answer ends with the empty line: put two more headers before it.
+        let length = self.out.len() - "Content-Length: 0\r\n\r\n".len();
+        self.out.truncate(length);
+        let contact = format!("Contact: <sip:{}>\r\nExpires: {expires_s}\r\n", self.local);
+        self.out.extend_from_slice(contact.as_bytes());
+        self.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        self.end_datagram(peer);
+        let subscriber = &mut self.subscribers[index];
+        subscriber.active = expires_s > 0;
+        let state = self.states.get(&subscriber.extension).copied();
+        self.notify(index, state.unwrap_or(DeviceState::NotInUse), None);
+    }
+
+    /// The subscription of a SUBSCRIBE, and whether it is new.
+    fn subscriber(&mut self, peer: SocketAddr, message: &Message<'_>) -> Option<(usize, bool)> {
+        let call_id = message.header(HeaderName::CallId)?;
+        if let Some(index) = self.by_call_id.get(call_id) {
+            let to = NameAddr::parse(message.header(HeaderName::To)?).ok()?;
+            return Some((*index, to.tag().is_none()));
+        }
+        if self.subscribers.len() >= NULL_WATCHER_COUNT_MAX {
+            return None;
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let uri = message.request_uri()?.strip_prefix(b"sip:")?;
+        let extension = text(uri.split(|byte| *byte == b'@').next()?);
+        let contact = NameAddr::parse(message.header(HeaderName::Contact)?).ok()?;
+        let accept = text(message.header(HeaderName::Accept).unwrap_or_default());
+        let format = match accept.as_str() {
+            accept if accept.starts_with("application/dialog-info") => BodyFormat::DialogInfo,
+            accept if accept.starts_with("application/xpidf") => BodyFormat::Xpidf,
+            _ => BodyFormat::Pidf,
+        };
+        let index = self.subscribers.len();
+        self.subscribers.push(Subscriber {
+            target_uri: text(contact.uri),
+            from: format!("{};tag=n{index}", text(message.header(HeaderName::To)?)),
+            to: text(message.header(HeaderName::From)?),
+            call_id: text(call_id),
+            event: text(message.header(HeaderName::Event)?),
+            format,
+            peer,
+            cseq: 0,
+            version: 0,
+            active: true,
+            extension: extension.clone(),
+        });
+        self.by_call_id.insert(call_id.to_vec(), index);
+        self.watchers.entry(extension).or_default().push(index);
+        Some((index, true))
+    }
+
+    /// One NOTIFY of a change, right or wrong.
+    fn notify_change(&mut self, index: usize, state: DeviceState) {
+        if !self.subscribers[index].active {
+            return;
+        }
+        self.change_notify_count += 1;
+        let fault = self.fault.filter(|(_, every)| self.change_notify_count.is_multiple_of(*every));
+        let fault = fault.map(|(fault, _)| fault);
+        match fault {
+            Some(Fault::Skip) => {}
+            Some(Fault::Lie) => self.notify(index, DeviceState::OnHold, None),
+            Some(Fault::Twice) => {
+                self.notify(index, state, None);
+                self.notify(index, state, None);
+            }
+            Some(Fault::ReuseCseq) => {
+                self.notify(index, state, None);
+                self.subscribers[index].cseq -= 1;
+                self.notify(index, state, None);
+            }
+            Some(Fault::Terminate) => {
+                self.subscribers[index].active = false;
+                self.notify(index, state, None);
+            }
+            Some(Fault::LowerCseq | Fault::Garbage) | None => self.notify(index, state, fault),
+        }
+    }
+
+    fn notify(&mut self, index: usize, state: DeviceState, fault: Option<Fault>) {
+        self.branch_count += 1;
+        let subscriber = &mut self.subscribers[index];
+        subscriber.cseq += 1;
+        subscriber.version += 1;
+        let Subscriber { target_uri, from, to, call_id, event, extension, .. } = &*subscriber;
+        let entity = format!("sip:{extension}@null");
+        let (content_type, mut body) =
+            document::write(subscriber.format, state, extension, &entity, subscriber.version);
+        if fault == Some(Fault::Garbage) {
+            body = "no XML".into();
+        }
+        let cseq = if fault == Some(Fault::LowerCseq) { 0 } else { subscriber.cseq };
+        let active = subscriber.active;
+        let word = if active { "active;expires=3600" } else { "terminated;reason=timeout" };
+        let (local, branch, body_bytes) = (&self.local, self.branch_count, body.len());
+        put(
+            &mut self.out,
+            format_args!(
+                "NOTIFY {target_uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};rport;branch=z9hG4bKn{branch}\r\n\
+                 Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
+                 CSeq: {cseq} NOTIFY\r\nContact: <sip:{local}>\r\nEvent: {event}\r\n\
+                 Subscription-State: {word}\r\nContent-Type: {content_type}\r\n\
+                 Content-Length: {body_bytes}\r\n\r\n{body}"
+            ),
+        );
+        let peer = subscriber.peer;
+        self.end_datagram(peer);
+    }
+
+    fn end_datagram(&mut self, peer: SocketAddr) {
+        self.ends.push((peer, self.out.len()));
+    }
+
+    fn flush(&mut self, socket: &BatchSocket) {
+        let mut start = 0;
+        let datagrams: Vec<Datagram<'_>> = self
+            .ends
+            .iter()
+            .map(|(peer, end)| {
+                let datagram = Datagram::new(*peer, &self.out[start..*end]);
+                start = *end;
+                datagram
+            })
+            .collect();
+        let mut done = 0;
+        while done < datagrams.len() {
+            let sent = socket.send(&datagrams[done..]);
+            done += sent;
+            if sent == 0 {
+                let _ =
+                    lampfield_net::sys::wait_writable(socket.as_fd(), Duration::from_millis(10));
+            }
+        }
+        drop(datagrams);
+        self.ends.clear();
+        self.out.clear();
+    }
+}
+
+fn parse_fault(text: &str) -> Result<(Fault, u64), String> {
+    let expected = || format!("{text:?} is not KIND:N, as in skip:10");
+    let (kind, every) = text.split_once(':').ok_or_else(expected)?;
+    let every = every.parse::<u64>().ok().filter(|every| *every > 0).ok_or_else(expected)?;
+    Ok((Fault::from_str(kind, true).map_err(|why| format!("{kind:?}: {why}"))?, every))
+}

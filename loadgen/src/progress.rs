@@ -1,0 +1,96 @@
+//! Live progress: a moving line on a terminal, one line per finished phase otherwise.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::clock::{Clock, Nanos, SECOND};
+use crate::generator::{Phase, Totals};
+
+/// How often the moving line is redrawn.
+const REDRAW_EVERY_NS: Nanos = SECOND / 5;
+
+/// Shows how a run goes, on standard error.
+#[derive(Debug)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    clock: Clock,
+    /// Time and NOTIFYs when the line was last drawn.
+    drawn: (Nanos, u64),
+    phase_start_ns: Nanos,
+    phase_start: Totals,
+}
+
+impl Progress {
+    /// Moving if standard error is a terminal.
+    pub fn new(clock: Clock) -> Progress {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            let style = ProgressStyle::with_template("{spinner} {prefix:<12} {msg}");
+            if let Ok(style) = style {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        let phase_start = Totals::default();
+        Progress { bar, clock, drawn: (0, 0), phase_start_ns: 0, phase_start }
+    }
+
+    /// A phase begins.
+    pub fn begin(&mut self, phase: Phase, totals: Totals) {
+        self.phase_start_ns = self.clock.now();
+        self.phase_start = totals;
+        self.drawn = (self.phase_start_ns, totals.notify_count);
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(phase.name());
+            bar.set_message("");
+        }
+    }
+
+    /// Redraws the moving line, not too often. `changes` are those sent, and the lateness of the
+    /// last one.
+    pub fn show(&mut self, totals: Totals, changes: Option<(u64, Nanos)>) {
+        let (now_ns, (drawn_ns, drawn_count)) = (self.clock.now(), self.drawn);
+        let Some(bar) = self.bar.as_ref().filter(|_| now_ns - drawn_ns >= REDRAW_EVERY_NS) else {
+            return;
+        };
+        let seconds = (now_ns - drawn_ns) as f64 / SECOND as f64;
+        let per_s = totals.notify_count.saturating_sub(drawn_count) as f64 / seconds;
+        self.drawn = (now_ns, totals.notify_count);
+        let changes = changes.map_or(String::new(), |(count, late_ns)| {
+            format!(", {count} changes, {:.3} ms late", late_ns as f64 / 1e6)
+        });
+        bar.set_message(format!("{}, {per_s:.0} NOTIFY/s{changes}", figures(totals)));
+    }
+
+    /// A phase is over.
+    pub fn end(&mut self, phase: Phase, totals: Totals) {
+        let seconds = (self.clock.now() - self.phase_start_ns) as f64 / SECOND as f64;
+        let notify_count = totals.notify_count - self.phase_start.notify_count;
+        let line = format!(
+            "{:<12} {seconds:8.3} s  {notify_count} NOTIFYs, {}",
+            phase.name(),
+            figures(totals)
+        );
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Takes the moving line away.
+    pub fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn figures(totals: Totals) -> String {
+    format!(
+        "{} subscribed, {} failed, {} outstanding",
+        totals.established_count, totals.failed_count, totals.outstanding_count
+    )
+}

@@ -1,0 +1,191 @@
+//! The SIP the generator writes: SUBSCRIBE (RFC 6665 section 4.1.2) and answers to requests.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use lampfield_wire::{HeaderName, Message};
+
+use crate::watcher::{Naming, Watcher};
+
+/// What all SUBSCRIBEs of a run share.
+#[derive(Clone, Debug)]
+pub struct SubscribeShape {
+    /// Domain of From, To and Request-URI.
+    pub domain: String,
+    /// Event package.
+    pub event: &'static str,
+    /// Accept value.
+    pub accept: String,
+    /// How names carry the watcher.
+    pub naming: Naming,
+}
+
+impl SubscribeShape {
+    /// Appends watcher `index`'s newest SUBSCRIBE; equal for a retransmission.
+    pub fn write(
+        &self,
+        index: u32,
+        watcher: &Watcher,
+        extension: &str,
+        local: SocketAddr,
+        expires_s: u32,
+        out: &mut Vec<u8>,
+    ) {
+        let (domain, naming, cseq) = (&self.domain, self.naming, watcher.cseq);
+        let remote = watcher.remote.as_deref();
+        out.extend_from_slice(b"SUBSCRIBE ");
+        match remote {
+            Some(remote) => out.extend_from_slice(&remote.target_uri),
+            None => put(out, format_args!("sip:{extension}@{domain}")),
+        }
+        put(
+            out,
+            format_args!(
+                " SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={};rport\r\nMax-Forwards: 70\r\n",
+                branch(naming, index, cseq)
+            ),
+        );
+        if let Some(remote) = remote {
+            out.extend_from_slice(&remote.routes);
+        }
+        put(
+            out,
+            format_args!(
+                "From: <sip:w{index}@{domain}>;tag={}\r\nTo: <sip:{extension}@{domain}>",
+                naming.tag(index)
+            ),
+        );
+        if let Some(remote) = remote {
+            out.extend_from_slice(b";tag=");
+            out.extend_from_slice(&remote.tag);
+        }
+        put(
+            out,
+            format_args!(
+                "\r\nCall-ID: {}\r\nCSeq: {cseq} SUBSCRIBE\r\nContact: <sip:w{index}@{local}>\r\n\
+                 Event: {}\r\nAccept: {}\r\nExpires: {expires_s}\r\nUser-Agent: lampload/{}\r\n\
+                 Content-Length: 0\r\n\r\n",
+                naming.call_id(index),
+                self.event,
+                self.accept,
+                env!("CARGO_PKG_VERSION"),
+            ),
+        );
+    }
+}
+
+/// The Via branch of watcher `index`'s SUBSCRIBE number `cseq`.
+pub fn branch(naming: Naming, index: u32, cseq: u32) -> String {
+    format!("z9hG4bK{:08x}.{index:x}.{cseq}", naming.run_id)
+}
+
+/// Appends the answer to a request by copying its dialog headers (RFC 3261 section 8.2.6.2);
+/// `to_tag` is added when the request has none.
+pub fn write_answer(request: &Message<'_>, status: u16, to_tag: Option<&str>, out: &mut Vec<u8>) {
+    put(out, format_args!("SIP/2.0 {status} {}\r\n", reason(status)));
+    for (name, spelling, value) in request.header_lines() {
+        let text: &[u8] = match name {
+            HeaderName::Via => b"Via: ",
+            HeaderName::From => b"From: ",
+            HeaderName::To => b"To: ",
+            HeaderName::CallId => b"Call-ID: ",
+            HeaderName::CSeq => b"CSeq: ",
+            _ => continue,
+        };
+        debug_assert!(!spelling.is_empty(), "the scanner gives no nameless headers");
+        out.extend_from_slice(text);
+        out.extend_from_slice(value);
+        if let (HeaderName::To, Some(tag)) = (name, to_tag) {
+            put(out, format_args!(";tag={tag}"));
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        405 => "Method Not Allowed",
+        423 => "Interval Too Brief",
+        481 => "Call/Transaction Does Not Exist",
+        489 => "Bad Event",
+        500 => "Server Internal Error",
+        503 => "Service Unavailable",
+        _ => "Answer",
+    }
+}
+
+/// Writing to a `Vec` cannot fail.
+pub(crate) fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    let _: std::io::Result<()> = out.write_fmt(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use lampfield_wire::Framing;
+
+    use super::*;
+    use crate::watcher::RemoteDialog;
+
+    fn shape() -> SubscribeShape {
+        SubscribeShape {
+            domain: "pbx".into(),
+            event: "presence",
+            accept: "application/pidf+xml".into(),
+            naming: Naming { run_id: 0x1f },
+        }
+    }
+
+    fn written(watcher: &Watcher, expires_s: u32) -> String {
+        let mut out = Vec::new();
+        let local = "127.0.0.1:4000".parse().expect("an address");
+        shape().write(10, watcher, "lamp3", local, expires_s, &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn the_first_subscribe_creates_a_dialog_and_the_next_one_stays_in_it() {
+        let mut watcher = Watcher { cseq: 1, ..Watcher::default() };
+        let head = "Via: SIP/2.0/UDP 127.0.0.1:4000;branch=z9hG4bK0000001f.a.1;rport\r\n\
+                    Max-Forwards: 70\r\n";
+        let from = "From: <sip:w10@pbx>;tag=wa\r\nTo: <sip:lamp3@pbx>";
+        let tail = "Contact: <sip:w10@127.0.0.1:4000>\r\nEvent: presence\r\n\
+                    Accept: application/pidf+xml\r\nExpires: 60\r\nUser-Agent: lampload/0.1.0\r\n\
+                    Content-Length: 0\r\n\r\n";
+        assert_eq!(
+            written(&watcher, 60),
+            format!(
+                "SUBSCRIBE sip:lamp3@pbx SIP/2.0\r\n{head}{from}\r\n\
+                 Call-ID: 0000001f.a@lampload\r\nCSeq: 1 SUBSCRIBE\r\n{tail}"
+            )
+        );
+        watcher.cseq = 2;
+        watcher.remote = Some(Box::new(RemoteDialog {
+            tag: (*b"zz").into(),
+            target_uri: (*b"sip:s@h:5").into(),
+            routes: (*b"Route: <sip:p;lr>\r\n").into(),
+        }));
+        let text = written(&watcher, 0);
+        assert!(text.starts_with("SUBSCRIBE sip:s@h:5 SIP/2.0\r\n"), "{text}");
+        assert!(text.contains("Max-Forwards: 70\r\nRoute: <sip:p;lr>\r\nFrom: "), "{text}");
+        assert!(text.contains("To: <sip:lamp3@pbx>;tag=zz\r\n"), "{text}");
+        assert!(text.contains("branch=z9hG4bK0000001f.a.2;"), "{text}");
+    }
+
+    #[test]
+    fn an_answer_copies_the_dialog_headers_in_order_and_spells_compact_ones_out() {
+        let request = b"NOTIFY sip:w@h SIP/2.0\r\nv: SIP/2.0/UDP a;branch=z9hG4bK1\r\n\
+            Via: SIP/2.0/UDP b;branch=z9hG4bK0\r\nf: <sip:x@h>;tag=1\r\nt: <sip:w@h>\r\n\
+            i: c1\r\nCSeq: 7 NOTIFY\r\nEvent: presence\r\nl: 2\r\n\r\nhi";
+        let message = Message::scan(request, Framing::Datagram).expect("a message");
+        let mut out = Vec::new();
+        write_answer(&message, 481, Some("n1"), &mut out);
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "SIP/2.0 481 Call/Transaction Does Not Exist\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\n\
+             Via: SIP/2.0/UDP b;branch=z9hG4bK0\r\nFrom: <sip:x@h>;tag=1\r\n\
+             To: <sip:w@h>;tag=n1\r\nCall-ID: c1\r\nCSeq: 7 NOTIFY\r\nContent-Length: 0\r\n\r\n"
+        );
+    }
+}
