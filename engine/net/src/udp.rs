@@ -71,6 +71,17 @@ impl UdpPort {
         })
     }
 
+    /// Checks that nobody else serves `address`. Sharing a port is for the shards of one process;
+    /// without this check a second process of the same user would silently get a part of the
+    /// datagrams.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub fn claim(address: SocketAddr) -> io::Result<()> {
+        BatchSocket::bind(address, &SocketOptions::default()).map(|_| ())
+    }
+
     /// The address the port is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.socket.local_addr()

@@ -1,7 +1,7 @@
 //! What travels between the control plane, the shards and the store.
 
 use lampfield_core::command::{Command, Event, Query, Reply};
-use lampfield_core::flow::ConnectionId;
+use lampfield_core::flow::{ConnectionId, Flow};
 use lampfield_core::mesh::ShardMessage;
 use lampfield_core::placement::ShardId;
 
@@ -14,8 +14,10 @@ pub enum ToShard {
     Command(Command),
     /// A question; the reply carries the same number.
     Query(u64, Query),
-    /// Bytes for a stream connection this executor holds, from another shard.
-    StreamWrite(ConnectionId, Vec<u8>),
+    /// A message for a stream connection this executor holds, from another shard.
+    StreamWrite(Flow, Vec<u8>),
+    /// A stream connection of another shard has ended.
+    ConnectionClosed(ConnectionId),
     /// Flush, close, end.
     Stop,
 }

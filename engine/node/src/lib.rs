@@ -4,3 +4,5 @@
 pub mod channel;
 pub mod config;
 pub mod control;
+pub mod run;
+pub mod store;

@@ -6,6 +6,7 @@
 //! recurses or allocates without bound on bytes from outside; the bounds are in [`limits`].
 #![forbid(unsafe_code)]
 
+pub mod admit;
 pub mod ami;
 pub mod canonical;
 mod chars;
@@ -24,6 +25,7 @@ pub mod write;
 pub mod xml;
 pub mod xpidf;
 
+pub use admit::{AdmitError, Essentials};
 pub use ami::{AmiError, AmiMessage, AmiReader, AmiWriter};
 pub use canonical::canonical_uri;
 pub use dialog_info::{DialogFacts, DialogInfoFacts, Party};
@@ -37,7 +39,7 @@ pub use name::HeaderName;
 pub use pidf::{Basic, DigiumPresence, PidfFacts};
 pub use response::{ResponseKey, response_key};
 pub use scan::{Framing, Message, ScanError};
-pub use uri::{UriParts, UserBuffer, decode_user, split_uri};
+pub use uri::{UriParts, UserBuffer, decode_user, host_address, split_uri};
 pub use write::{Slot, SlotTooNarrow, escape_log, push_header, push_u32, push_xml};
 pub use xml::{XmlAttribute, XmlElement, XmlError, XmlEvent, XmlProblem, XmlReader};
 pub use xpidf::XpidfFacts;

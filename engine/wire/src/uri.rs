@@ -3,7 +3,7 @@
 //! [`split_uri`] serves admission, where every byte comes from outside and most requests need
 //! only user, host and port. Source: RFC 3261 section 19.1, RFC 5118 for IPv6.
 
-use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use smallvec::SmallVec;
 
@@ -109,6 +109,15 @@ pub fn decode_user<'b>(user: &'b [u8], buffer: &'b mut UserBuffer) -> &'b [u8] {
     buffer
 }
 
+/// Reads a host that is an address: IPv4, or IPv6 with or without brackets; `None` for a name.
+pub fn host_address(host: &[u8]) -> Option<IpAddr> {
+    let bare = host.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or(host);
+    if memchr::memchr(b':', bare).is_some() {
+        return parse_ipv6(bare).map(IpAddr::V6);
+    }
+    str::from_utf8(host).ok()?.parse().ok().map(IpAddr::V4)
+}
+
 /// Splits `host[:port]` (white space around the colon allowed, as in Via); IPv6 keeps brackets.
 pub(crate) fn split_host_port(
     host_port: &[u8],
@@ -189,11 +198,28 @@ fn check_host_name(host: &[u8], at: usize) -> Result<(), HeaderError> {
 }
 
 fn check_ipv6(address: &[u8], at: usize) -> Result<(), HeaderError> {
-    let text = str::from_utf8(address).unwrap_or_default();
-    match text.parse::<Ipv6Addr>() {
-        Ok(_) => Ok(()),
-        Err(_) => refuse("not an IPv6 address", at),
+    match parse_ipv6(address) {
+        Some(_) => Ok(()),
+        None => refuse("not an IPv6 address", at),
     }
+}
+
+/// Tolerates one colon too many before an embedded IPv4 address, which RFC 3261's grammar asks
+/// for by mistake (RFC 5118 section 4.10).
+fn parse_ipv6(address: &[u8]) -> Option<Ipv6Addr> {
+    const ADDRESS_BYTES_MAX: usize = 48;
+    if address.len() > ADDRESS_BYTES_MAX {
+        return None;
+    }
+    let Some(at) = memchr::memmem::find(address, b":::") else {
+        return str::from_utf8(address).ok()?.parse().ok();
+    };
+    let mut mended = [0; ADDRESS_BYTES_MAX];
+    let (before, after) = (&address[..at], &address[at + 1..]);
+    let end = before.len() + after.len();
+    mended[..at].copy_from_slice(before);
+    mended[at..end].copy_from_slice(after);
+    str::from_utf8(&mended[..end]).ok()?.parse().ok()
 }
 
 fn escape_value(bytes: &[u8]) -> Option<u8> {

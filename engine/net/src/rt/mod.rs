@@ -131,6 +131,7 @@ impl Drop for AbortOnPanic {
 mod tests {
     use std::net::UdpSocket;
     use std::os::fd::AsFd;
+    use std::rc::Rc;
 
     use super::*;
     use crate::sys::Poller;
@@ -143,9 +144,9 @@ mod tests {
         let (sender, inbound) = async_channel::bounded::<u32>(8);
         let (tell, told) = mpsc::channel();
         let executor = spawn("sleeper", Some(0), move || async move {
-            let poller = Poller::new().expect("epoll");
+            let poller = Rc::new(Poller::new().expect("epoll"));
             poller.add(socket.as_fd(), 0, false).expect("add");
-            let mut sleeper = Sleeper::new(&poller, inbound);
+            let mut sleeper = Sleeper::new(poller, inbound);
             let mut buffer = [0; 16];
             let mut cpu_asleep = Duration::ZERO;
             loop {

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,16 +32,16 @@ pub enum Woken<T> {
 ///
 /// Each of the three may be polled often and dropped half-way without loss: a ring poll reads
 /// nothing, and a channel hands out a message only with the wake-up.
-pub struct Sleeper<'a, T> {
-    poller: &'a Poller,
+pub struct Sleeper<T> {
+    poller: Rc<Poller>,
     inbound: Receiver<T>,
     /// The poll armed in the ring; kept over sleeps that end otherwise, since arming costs.
     armed: Option<Readiness>,
 }
 
-impl<'a, T> Sleeper<'a, T> {
+impl<T> Sleeper<T> {
     /// A sleeper on `poller` and `inbound`.
-    pub fn new(poller: &'a Poller, inbound: Receiver<T>) -> Self {
+    pub fn new(poller: Rc<Poller>, inbound: Receiver<T>) -> Self {
         Self { poller, inbound, armed: None }
     }
 
@@ -84,7 +85,7 @@ impl<'a, T> Sleeper<'a, T> {
     }
 }
 
-impl<T> std::fmt::Debug for Sleeper<'_, T> {
+impl<T> std::fmt::Debug for Sleeper<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sleeper").field("armed", &self.armed.is_some()).finish_non_exhaustive()
     }

@@ -1,0 +1,276 @@
+//! One shard's loop: read a batch, let the core react, send what it says, sleep when nothing is
+//! to do.
+//!
+//! Each turn takes at most one batch from every socket and some messages from the inbox, and lets
+//! the core do one bounded step of its fan-out, so none of the three can starve the others. The
+//! clock is read once per turn.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
+use lampfield_core::command::Command;
+use lampfield_core::flow::{ConnectionId, Transport};
+use lampfield_core::placement::ShardId;
+use lampfield_core::record::Record;
+use lampfield_core::{Input, Outputs, Shard, ShardSetup, Time};
+use lampfield_net::rt::{Sleeper, Woken};
+use lampfield_net::sys::{Poller, Ready};
+
+use super::clock::Clock;
+use super::mesh::{Mesh, Outbox};
+use super::pace::{Moderation, sleep_for};
+use super::ports::Ports;
+use super::watch::Watch;
+use crate::channel::{FromShard, ToShard};
+
+/// Messages taken from the inbox in one turn. Each may be a batch of 128.
+const INBOX_PER_TURN: usize = 32;
+
+/// Batches of news that may wait for the control plane; beyond, news is dropped and counted.
+/// Answers never are: there is one per question, and questions are few.
+const EVENT_BATCH_WAITING_MAX: usize = 8192;
+
+/// While something waits for a receiver that is full, it is tried again this often.
+const RETRY_AFTER: Duration = Duration::from_millis(1);
+
+/// What a shard's loop is made from.
+pub(super) struct LoopSetup {
+    pub(super) shard: ShardSetup,
+    pub(super) clock: Clock,
+    pub(super) ports: Ports,
+    pub(super) inbound: Receiver<ToShard>,
+    /// Channels to all shards, this one included.
+    pub(super) shards: Vec<Sender<ToShard>>,
+    pub(super) control: Sender<FromShard>,
+    pub(super) store: Option<Sender<Vec<Record>>>,
+    /// What was kept before the restart.
+    pub(super) restore: Arc<Vec<Record>>,
+}
+
+/// Runs a shard until it is told to stop or everybody has gone.
+pub(super) async fn run(setup: LoopSetup) -> anyhow::Result<()> {
+    let restore = Arc::clone(&setup.restore);
+    let mut shard_loop = ShardLoop::new(setup)?;
+    shard_loop.restore(&restore);
+    drop(restore);
+    while !shard_loop.stopping {
+        if !shard_loop.turn() {
+            shard_loop.sleep().await;
+        }
+    }
+    shard_loop.end();
+    Ok(())
+}
+
+struct ShardLoop {
+    id: ShardId,
+    shard: Shard,
+    clock: Clock,
+    ports: Ports,
+    poller: Rc<Poller>,
+    sleeper: Sleeper<ToShard>,
+    /// What woke the loop, not yet handled.
+    woken_by: Option<ToShard>,
+    mesh: Mesh,
+    control: Outbox<FromShard>,
+    store: Option<Outbox<Vec<Record>>>,
+    out: Outputs,
+    ready: Vec<Ready>,
+    moderation: Moderation,
+    sent_this_turn: usize,
+    watch: Watch,
+    stopping: bool,
+}
+
+impl ShardLoop {
+    fn new(setup: LoopSetup) -> anyhow::Result<Self> {
+        let poller = Rc::new(Poller::new()?);
+        setup.ports.watch(&poller)?;
+        let id = setup.shard.id;
+        Ok(Self {
+            id,
+            shard: Shard::new(setup.shard),
+            clock: setup.clock,
+            ports: setup.ports,
+            sleeper: Sleeper::new(Rc::clone(&poller), setup.inbound),
+            poller,
+            woken_by: None,
+            mesh: Mesh::new(id, &setup.shards),
+            control: Outbox::new(setup.control),
+            store: setup.store.map(Outbox::new),
+            out: Outputs::default(),
+            ready: Vec::new(),
+            moderation: Moderation::default(),
+            sent_this_turn: 0,
+            watch: Watch::new(id),
+            stopping: false,
+        })
+    }
+
+    /// Puts back what was kept, before the first message is read.
+    fn restore(&mut self, records: &[Record]) {
+        for record in records {
+            let now = self.clock.now();
+            self.shard.handle(Input::Command(Command::Restore(record.clone())), now, &mut self.out);
+            self.flush();
+        }
+    }
+
+    /// One turn; false when there was nothing to do.
+    fn turn(&mut self) -> bool {
+        let now = self.clock.now();
+        self.sent_this_turn = 0;
+        let received = self.read_sockets(now);
+        let mut worked = received > 0;
+        worked |= self.read_inbox(now);
+        if self.shard.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.shard.handle(Input::Tick, now, &mut self.out);
+            self.flush();
+            worked = true;
+        }
+        self.mesh.flush();
+        self.control.flush();
+        if let Some(store) = &mut self.store {
+            store.flush();
+        }
+        self.moderation.after_turn(self.sent_this_turn, received);
+        self.watch.look(now, &self.ports, &self.mesh, &self.control);
+        worked
+    }
+
+    /// One batch from every socket that has something. Returns the number of messages.
+    fn read_sockets(&mut self, now: Time) -> usize {
+        let mut ready = std::mem::take(&mut self.ready);
+        if let Err(error) = self.poller.wait(Duration::ZERO, &mut ready) {
+            tracing::error!(shard = self.id.0, %error, "cannot ask which sockets are ready");
+        }
+        let mut count = 0;
+        for Ready { token, readable, writable } in &ready {
+            let at = *token as usize;
+            if *writable {
+                self.ports.on_writable(&self.poller, at);
+            }
+            if *readable {
+                count += self.read_socket(at, now);
+            }
+        }
+        self.ready = ready;
+        count
+    }
+
+    fn read_socket(&mut self, at: usize, now: Time) -> usize {
+        let Self { ports, shard, out, .. } = self;
+        let received = ports.receive(at, |flow, bytes| {
+            shard.handle(Input::Message { flow, bytes }, now, out);
+        });
+        self.flush();
+        received.unwrap_or_else(|error| {
+            tracing::error!(shard = self.id.0, %error, "cannot read a UDP socket");
+            0
+        })
+    }
+
+    /// Some messages of the inbox; false when there were none.
+    fn read_inbox(&mut self, now: Time) -> bool {
+        for taken in 0..INBOX_PER_TURN {
+            let message = match self.woken_by.take() {
+                Some(message) => message,
+                None => match self.sleeper.inbound().try_recv() {
+                    Ok(message) => message,
+                    Err(_) => return taken > 0,
+                },
+            };
+            self.take(message, now);
+        }
+        true
+    }
+
+    fn take(&mut self, message: ToShard, now: Time) {
+        match message {
+            ToShard::Mesh(from, messages) => {
+                for message in messages {
+                    let input = Input::Shard { from, message };
+                    self.shard.handle(input, now, &mut self.out);
+                }
+            }
+            ToShard::Command(command) => {
+                self.shard.handle(Input::Command(command), now, &mut self.out);
+            }
+            ToShard::Query(id, query) => {
+                self.shard.handle(Input::Query { id, query }, now, &mut self.out);
+            }
+            ToShard::StreamWrite(..) => self.ports.no_port(),
+            ToShard::ConnectionClosed(connection) => self.closed(connection, now),
+            ToShard::Stop => self.stopping = true,
+        }
+        self.flush();
+    }
+
+    fn closed(&mut self, connection: ConnectionId, now: Time) {
+        self.shard.handle(Input::ConnectionClosed(connection), now, &mut self.out);
+    }
+
+    /// Sends everything the core has said since the last flush.
+    fn flush(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        let datagrams = self.out.messages().filter(|(flow, _)| flow.transport == Transport::Udp);
+        self.sent_this_turn += self.ports.send(&self.poller, datagrams);
+        if !self.out.to_shards.is_empty() {
+            self.mesh.send(self.out.to_shards.drain(..));
+        }
+        if !self.out.replies.is_empty() {
+            self.control.push(FromShard::Replies(std::mem::take(&mut self.out.replies)));
+        }
+        if !self.out.events.is_empty() {
+            if self.control.waiting_count() < EVENT_BATCH_WAITING_MAX {
+                self.control.push(FromShard::Events(std::mem::take(&mut self.out.events)));
+            } else {
+                self.watch.events_dropped(self.out.events.len());
+            }
+        }
+        if let Some(store) = &mut self.store
+            && !self.out.records.is_empty()
+        {
+            store.push(std::mem::take(&mut self.out.records));
+        }
+        self.out.clear();
+    }
+
+    /// Sleeps until there may be something to do.
+    async fn sleep(&mut self) {
+        let now = self.clock.now();
+        let mut at_most = sleep_for(now, self.shard.next_deadline());
+        if at_most == Some(Duration::ZERO) {
+            return;
+        }
+        let store_waits = self.store.as_ref().is_some_and(|store| store.waiting_count() > 0);
+        if store_waits || self.mesh.waiting().0 > 0 || self.control.waiting_count() > 0 {
+            at_most = Some(at_most.map_or(RETRY_AFTER, |at_most| at_most.min(RETRY_AFTER)));
+        }
+        let pause = self.moderation.before_sleep();
+        if let Some(pause) = pause {
+            at_most = Some(at_most.map_or(pause, |at_most| at_most.min(pause)));
+        }
+        match self.sleeper.sleep(pause.is_none(), at_most).await {
+            Woken::Message(message) => self.woken_by = Some(message),
+            Woken::Closed => self.stopping = true,
+            Woken::Readable | Woken::Time => {}
+        }
+    }
+
+    /// Lets go of everything in order: what was said leaves, then the end is told.
+    fn end(&mut self) {
+        self.flush();
+        self.ports.flush();
+        self.mesh.flush();
+        if let Some(store) = &mut self.store {
+            store.drain();
+        }
+        self.control.push(FromShard::Stopped(self.id));
+        self.control.flush();
+    }
+}

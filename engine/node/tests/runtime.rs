@@ -1,0 +1,105 @@
+//! A node of its own in this process or as a program: it answers, it sleeps, it ends.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lampfield::config::{Listen, NodeConfig};
+use lampfield::run::Node;
+use lampfield_core::config::{Config, Tenant};
+use lampfield_core::flow::Transport;
+
+/// A directory that goes away with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("lampfield-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a scratch directory");
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn config(scratch: &Scratch, shard_count: u8, binds: &[(Transport, &str)]) -> NodeConfig {
+    let core = Config { tenants: vec![Tenant::default()], ..Config::default() };
+    NodeConfig {
+        core: Arc::new(core),
+        listen: binds
+            .iter()
+            .map(|(transport, bind)| Listen {
+                transport: *transport,
+                bind: bind.parse().expect(bind),
+                advertised: None,
+            })
+            .collect(),
+        shard_count: Some(shard_count),
+        ami: None,
+        console_socket: scratch.0.join("console.sock"),
+        state_dir: Some(scratch.0.join("state")),
+    }
+}
+
+fn start(config: NodeConfig) -> Node {
+    Node::start(config, Arc::new(|| anyhow::bail!("no files"))).expect("the node starts")
+}
+
+/// CPU time of all threads whose name starts with `shard-`, from `/proc`.
+fn shard_cpu() -> Duration {
+    let mut ticks = 0;
+    for task in std::fs::read_dir("/proc/self/task").expect("/proc").flatten() {
+        let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
+        let Some((name, fields)) = stat.rsplit_once(')') else { continue };
+        if name.contains("(shard-") {
+            let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+            ticks += fields[11..13].iter().filter_map(|f| f.parse::<u64>().ok()).sum::<u64>();
+        }
+    }
+    Duration::from_millis(ticks * 10)
+}
+
+#[test]
+fn shards_share_a_port_sleep_when_idle_and_end_cleanly() {
+    for shard_count in [1, 2] {
+        let scratch = Scratch::new(&format!("idle-{shard_count}"));
+        let binds = [(Transport::Udp, "127.0.0.1:0"), (Transport::Udp, "[::1]:0")];
+        let node = start(config(&scratch, shard_count, &binds));
+        let bound: Vec<SocketAddr> = node.bound().iter().map(|bound| bound.address).collect();
+        assert_eq!(bound.len(), 2);
+        assert!(bound.iter().all(|address| address.port() != 0));
+        let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        client.send_to(b"not SIP\r\n", bound[0]).expect("sent");
+
+        let (cpu, wall) = (shard_cpu(), Instant::now());
+        std::thread::park_timeout(Duration::from_secs(2));
+        let (cpu, wall) = (shard_cpu() - cpu, wall.elapsed());
+        assert!(cpu * 100 < wall, "{shard_count} idle shards used {cpu:?} in {wall:?}");
+
+        let ending = Instant::now();
+        node.stop().expect("a clean end");
+        assert!(ending.elapsed() < Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn a_taken_port_and_a_taken_store_are_refused_in_words() {
+    let scratch = Scratch::new("taken");
+    let node = start(config(&scratch, 1, &[(Transport::Udp, "127.0.0.1:0")]));
+    let address = node.bound()[0].address.to_string();
+    let other = Scratch::new("taken-other");
+    let refused = |config| {
+        let result = Node::start(config, Arc::new(|| anyhow::bail!("no files")));
+        format!("{:#}", result.map(drop).expect_err("the second node is refused"))
+    };
+    let text = refused(config(&other, 1, &[(Transport::Udp, &address)]));
+    assert!(text.contains(&address) && text.contains("in use"), "{text}");
+    let text = refused(config(&scratch, 1, &[(Transport::Udp, "127.0.0.1:0")]));
+    assert!(text.contains("lampfield.redb is in use by another process"), "{text}");
+    node.stop().expect("a clean end");
+}
