@@ -4,9 +4,11 @@
 //! runs on any thread and is what the load generator uses. The only crate of the workspace with
 //! `unsafe`; every block says why it is sound.
 //!
-//! [`udp`] is a shard's UDP port on top of it. [`rt`] hides glommio, the shards' executors.
+//! [`udp`] and [`tcp`] are a shard's UDP port and its SIP connections on top of it. [`rt`] hides
+//! glommio, the shards' executors.
 #![warn(clippy::undocumented_unsafe_blocks)]
 
 pub mod rt;
 pub mod sys;
+pub mod tcp;
 pub mod udp;

@@ -7,6 +7,7 @@ mod poll;
 mod process;
 mod send;
 mod socket;
+pub mod stream;
 
 pub use batch::{ReceiveBatch, ReceiveCounts, Received};
 pub use poll::{Poller, Ready, wait_readable, wait_writable};

@@ -77,7 +77,7 @@ impl Poller {
     ///
     /// The kernel's refusal, as for a descriptor added twice.
     pub fn add(&self, fd: BorrowedFd<'_>, token: u64, writable: bool) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, fd, token, writable)
+        self.control(libc::EPOLL_CTL_ADD, fd, token, interest(true, writable))
     }
 
     /// Changes what a descriptor is watched for.
@@ -86,18 +86,27 @@ impl Poller {
     ///
     /// The kernel's refusal, as for a descriptor never added.
     pub fn modify(&self, fd: BorrowedFd<'_>, token: u64, writable: bool) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, fd, token, writable)
+        self.watch(fd, token, true, writable)
     }
 
-    fn control(
+    /// Changes what a descriptor is watched for. Watched for neither, it is ready only when it has
+    /// an error to tell.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal, as for a descriptor never added.
+    pub fn watch(
         &self,
-        what: c_int,
         fd: BorrowedFd<'_>,
         token: u64,
+        readable: bool,
         writable: bool,
     ) -> io::Result<()> {
-        let out = if writable { libc::EPOLLOUT } else { 0 };
-        let mut event = epoll_event { events: (libc::EPOLLIN | out) as u32, u64: token };
+        self.control(libc::EPOLL_CTL_MOD, fd, token, interest(readable, writable))
+    }
+
+    fn control(&self, what: c_int, fd: BorrowedFd<'_>, token: u64, events: u32) -> io::Result<()> {
+        let mut event = epoll_event { events, u64: token };
         // SAFETY: `event` is valid for the call.
         check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), what, fd.as_raw_fd(), &raw mut event) })
             .map(|_| ())
@@ -144,6 +153,12 @@ impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+fn interest(readable: bool, writable: bool) -> u32 {
+    let input = if readable { libc::EPOLLIN } else { 0 };
+    let output = if writable { libc::EPOLLOUT } else { 0 };
+    (input | output) as u32
 }
 
 fn timespec_of(duration: Duration) -> timespec {

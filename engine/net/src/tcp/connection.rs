@@ -1,0 +1,259 @@
+//! One connection: bytes in, messages out; messages in, bytes out.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use lampfield_wire::frame::{Frame, next_frame};
+use lampfield_wire::limits::MESSAGE_BYTES_MAX;
+
+use super::{StreamCounts, StreamLimits};
+use crate::sys::Poller;
+
+/// Bytes looked at for one message, over all looks. A message of 64 KiB in pieces of 1 KiB stays
+/// below; one in single bytes would cost seconds of work and is not sent by anybody honest.
+const LOOKED_BYTES_MAX: usize = 64 * MESSAGE_BYTES_MAX;
+
+/// A buffer that has grown beyond this is given back when it is empty.
+const KEPT_BYTES_MAX: usize = 4096;
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    /// The peer has closed it, and nothing is left to be written.
+    ByPeer,
+    /// Not SIP, too long, in too many pieces.
+    Broken,
+    /// An error of the socket.
+    Error,
+    /// It could not be opened.
+    NotConnected,
+    /// The peer does not read.
+    Slow,
+    /// Nothing came for too long.
+    Idle,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    token: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    /// The attempt to open it has not ended.
+    connecting: bool,
+    /// A whole message has come, or the connection is ours.
+    greeted: bool,
+    /// The peer sends no more.
+    read_closed: bool,
+    /// What the poller watches it for.
+    watched: (bool, bool),
+    /// Begin of a message that is not whole.
+    inbound: Vec<u8>,
+    looked_bytes: usize,
+    /// Since when the message in `inbound` is awaited.
+    inbound_since: Duration,
+    outbound: Vec<u8>,
+    written: usize,
+    last_active: Duration,
+}
+
+impl Connection {
+    pub(super) fn accepted(
+        stream: TcpStream,
+        token: u64,
+        (local, peer): (SocketAddr, SocketAddr),
+        now: Duration,
+    ) -> Self {
+        Self {
+            stream,
+            token,
+            peer,
+            local,
+            connecting: false,
+            greeted: false,
+            read_closed: false,
+            watched: (true, false),
+            inbound: Vec::new(),
+            looked_bytes: 0,
+            inbound_since: now,
+            outbound: Vec::new(),
+            written: 0,
+            last_active: now,
+        }
+    }
+
+    pub(super) fn opening(
+        stream: TcpStream,
+        token: u64,
+        addresses: (SocketAddr, SocketAddr),
+        now: Duration,
+    ) -> Self {
+        let accepted = Self::accepted(stream, token, addresses, now);
+        Self { connecting: true, greeted: true, watched: (true, true), ..accepted }
+    }
+
+    /// Begins to watch it.
+    pub(super) fn register(&self, poller: &Poller) -> io::Result<()> {
+        poller.add(self.stream.as_fd(), self.token, self.watched.1)
+    }
+
+    /// Reads once, and hands on every whole message.
+    pub(super) fn read(
+        &mut self,
+        scratch: &mut [u8],
+        now: Duration,
+        counts: &mut StreamCounts,
+        limits: &StreamLimits,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), End> {
+        if self.connecting || self.read_closed {
+            return Ok(());
+        }
+        let length = match self.stream.read(scratch) {
+            Ok(0) => {
+                self.read_closed = true;
+                return Ok(());
+            }
+            Ok(length) => length,
+            Err(error) if is_no_error(&error) => return Ok(()),
+            Err(_) => return Err(End::Error),
+        };
+        self.last_active = now;
+        if self.inbound.is_empty() {
+            let used = self.split(&scratch[..length], counts, limits, each)?;
+            self.inbound.extend_from_slice(&scratch[used..length]);
+            self.inbound_since = now;
+        } else {
+            let mut inbound = std::mem::take(&mut self.inbound);
+            inbound.extend_from_slice(&scratch[..length]);
+            let used = self.split(&inbound, counts, limits, each)?;
+            if used > 0 {
+                inbound.drain(..used);
+                self.inbound_since = now;
+            }
+            if inbound.is_empty() && inbound.capacity() > KEPT_BYTES_MAX {
+                inbound = Vec::new();
+            }
+            self.inbound = inbound;
+        }
+        Ok(())
+    }
+
+    /// Hands on the whole messages at the front of `bytes`; returns how many bytes they take.
+    fn split(
+        &mut self,
+        bytes: &[u8],
+        counts: &mut StreamCounts,
+        limits: &StreamLimits,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<usize, End> {
+        let mut used = 0;
+        loop {
+            let rest = &bytes[used..];
+            let taken = match next_frame(rest).map_err(|_| End::Broken)? {
+                Frame::NeedMore => {
+                    self.looked_bytes += rest.len();
+                    let too_much = self.looked_bytes > LOOKED_BYTES_MAX;
+                    return if too_much { Err(End::Broken) } else { Ok(used) };
+                }
+                Frame::KeepAlive { bytes } => {
+                    counts.ping_count += 1;
+                    self.queue(b"\r\n", limits)?;
+                    bytes
+                }
+                Frame::Blank { bytes } => bytes,
+                Frame::Message { bytes } => {
+                    counts.message_in_count += 1;
+                    self.greeted = true;
+                    each(&rest[..bytes]);
+                    bytes
+                }
+            };
+            self.looked_bytes = 0;
+            used += taken;
+        }
+    }
+
+    /// Puts a message behind what waits to be written.
+    pub(super) fn queue(&mut self, message: &[u8], limits: &StreamLimits) -> Result<(), End> {
+        if self.outbound.len() - self.written + message.len() > limits.queue_bytes_max {
+            return Err(if self.connecting { End::NotConnected } else { End::Slow });
+        }
+        self.outbound.extend_from_slice(message);
+        Ok(())
+    }
+
+    /// The attempt to open it has ended: how?
+    pub(super) fn on_writable(&mut self, now: Duration) -> Result<bool, End> {
+        if !self.connecting {
+            return Ok(false);
+        }
+        match self.stream.take_error() {
+            Ok(None) if self.stream.peer_addr().is_ok() => {
+                self.connecting = false;
+                self.last_active = now;
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Ok(Some(_)) | Err(_) => Err(End::NotConnected),
+        }
+    }
+
+    /// Writes as far as the peer takes it, and watches for what comes next.
+    pub(super) fn flush(&mut self, poller: &Poller, now: Duration) -> Result<(), End> {
+        while !self.connecting && self.written < self.outbound.len() {
+            match self.stream.write(&self.outbound[self.written..]) {
+                Ok(written) => {
+                    self.written += written;
+                    self.last_active = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return Err(End::Error),
+            }
+        }
+        if self.written == self.outbound.len() {
+            self.outbound.clear();
+            self.outbound.shrink_to(KEPT_BYTES_MAX);
+            self.written = 0;
+        } else if self.written > self.outbound.len() / 2 {
+            self.outbound.drain(..self.written);
+            self.written = 0;
+        }
+        if self.read_closed && self.outbound.is_empty() {
+            return Err(End::ByPeer);
+        }
+        let wanted = (!self.read_closed, self.connecting || !self.outbound.is_empty());
+        if wanted != self.watched {
+            self.watched = wanted;
+            let watched = poller.watch(self.stream.as_fd(), self.token, wanted.0, wanted.1);
+            watched.map_err(|_| End::Error)?;
+        }
+        Ok(())
+    }
+
+    /// Until when it may stay as it is, and why it ends then.
+    pub(super) fn deadline(&self, limits: &StreamLimits) -> (Duration, End) {
+        if self.connecting {
+            return (self.last_active + limits.connect_max, End::NotConnected);
+        }
+        if !self.outbound.is_empty() {
+            return (self.last_active + limits.unacknowledged_max, End::Slow);
+        }
+        if !self.inbound.is_empty() || !self.greeted {
+            return (self.inbound_since + limits.message_max, End::Idle);
+        }
+        (self.last_active + limits.idle_max, End::Idle)
+    }
+
+    /// Messages that were queued and never left, at least one if any bytes wait.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.written < self.outbound.len()
+    }
+}
+
+fn is_no_error(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,96 @@
+//! SIP over TCP: a shard's connections, framed, bounded, and written once per turn.
+//!
+//! RFC 3261 section 18: a connection carries many dialogs in both directions; a response goes back
+//! over the connection its request came by; a request for a peer we have a connection to uses it,
+//! else one is opened. RFC 5626 section 3.5.1: a double CRLF is answered with a single one.
+//!
+//! Nothing here blocks: a peer that does not read fills its own bounded queue and is closed.
+
+mod connection;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use table::{StreamMessage, StreamTable};
+
+/// Bounds of one shard's connections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StreamLimits {
+    /// Connections at once. Beyond: new ones are closed at once.
+    pub connection_count_max: usize,
+    /// Connections of one source address at once: one broken host must not take all places. A
+    /// NAT may hide a whole site behind an address.
+    pub per_source_max: usize,
+    /// A connection that has carried nothing for this long is closed. Longer than the longest
+    /// subscription: a phone that refreshes keeps its connection without any keep-alive.
+    pub idle_max: Duration,
+    /// Time for the first whole message of a new connection, and for the rest of any message
+    /// once it has begun.
+    pub message_max: Duration,
+    /// Time for a connection we open.
+    pub connect_max: Duration,
+    /// A peer that acknowledges nothing for this long is gone.
+    pub unacknowledged_max: Duration,
+    /// Bytes that wait for a peer that does not read. Beyond: it is closed.
+    pub queue_bytes_max: usize,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            connection_count_max: 50_000,
+            per_source_max: 2_000,
+            idle_max: Duration::from_secs(3_900),
+            message_max: Duration::from_secs(30),
+            connect_max: Duration::from_secs(8),
+            unacknowledged_max: Duration::from_secs(30),
+            queue_bytes_max: 1 << 20,
+        }
+    }
+}
+
+/// What happened to connections so far.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StreamCounts {
+    /// Connections accepted.
+    pub accepted_count: u64,
+    /// Connections opened by us.
+    pub connected_count: u64,
+    /// Connections refused because a limit was reached or descriptors ran out.
+    pub refused_count: u64,
+    /// Attempts to open a connection that failed or took too long.
+    pub connect_failed_count: u64,
+    /// Connections closed because what came was not SIP, too long, or in too many pieces.
+    pub broken_count: u64,
+    /// Connections closed because a message did not come or did not end in time, or nothing came
+    /// for long.
+    pub idle_count: u64,
+    /// Connections closed because the peer did not read.
+    pub slow_count: u64,
+    /// Connections closed by an error.
+    pub error_count: u64,
+    /// Connections closed by their peer.
+    pub closed_by_peer_count: u64,
+    /// Messages not sent because no connection could be had.
+    pub message_dropped_count: u64,
+    /// Messages read.
+    pub message_in_count: u64,
+    /// Messages written.
+    pub message_out_count: u64,
+    /// Pings answered.
+    pub ping_count: u64,
+}
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StreamTarget {
+    /// The connection, 0 for none.
+    pub serial: u32,
+    /// The peer's address, to find or open a connection if that one is gone.
+    pub peer: SocketAddr,
+    /// Our address, as the peer shall see it in messages of a connection that is opened.
+    pub local: SocketAddr,
+}

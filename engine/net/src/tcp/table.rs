@@ -1,0 +1,363 @@
+//! All connections of one shard, and the sockets they come by.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use super::connection::{Connection, End};
+use super::{StreamCounts, StreamLimits, StreamTarget};
+use crate::sys::{Poller, Ready, stream};
+
+/// Tokens of listening sockets and connections begin here; smaller ones are somebody else's.
+const LISTENER_TOKENS: u64 = 1 << 40;
+const CONNECTION_TOKENS: u64 = 1 << 41;
+
+/// Connections accepted from one socket in one turn.
+const ACCEPT_PER_TURN: usize = 64;
+
+/// Accepting rests this long when descriptors have run out.
+const ACCEPT_REST: Duration = Duration::from_millis(200);
+
+/// Deadlines are looked at no more often than this.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Bytes read from one connection in one turn.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// A message that came over a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StreamMessage<'a> {
+    /// The connection.
+    pub serial: u32,
+    /// Our address, as the peer sees it.
+    pub local: SocketAddr,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Head and body.
+    pub bytes: &'a [u8],
+}
+
+/// Connections of one shard. Moments are given as time since the start of the process.
+#[derive(Debug)]
+pub struct StreamTable {
+    limits: StreamLimits,
+    listeners: Vec<Listener>,
+    connections: HashMap<u32, Connection>,
+    by_peer: HashMap<SocketAddr, u32>,
+    count_by_source: HashMap<IpAddr, usize>,
+    last_serial: u32,
+    /// Connections with something to write or to decide.
+    dirty: Vec<u32>,
+    closed: Vec<u32>,
+    next_sweep: Option<Duration>,
+    counts: StreamCounts,
+    scratch: Box<[u8]>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    socket: TcpListener,
+    advertised: Option<SocketAddr>,
+    resting_until: Option<Duration>,
+}
+
+impl StreamTable {
+    /// A table without sockets.
+    pub fn new(limits: StreamLimits) -> Self {
+        Self {
+            limits,
+            listeners: Vec::new(),
+            connections: HashMap::new(),
+            by_peer: HashMap::new(),
+            count_by_source: HashMap::new(),
+            last_serial: 0,
+            dirty: Vec::new(),
+            closed: Vec::new(),
+            next_sweep: None,
+            counts: StreamCounts::default(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+        }
+    }
+
+    /// Checks that nobody else listens on `address`; see [`crate::udp::UdpPort::claim`].
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub fn claim(address: SocketAddr) -> io::Result<()> {
+        stream::listen(address, false).map(|_| ())
+    }
+
+    /// Listens on `address`, shared with other shards; port 0 takes a free one. Returns the real
+    /// address. Peers are told `advertised` instead of it, if given.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub fn listen(
+        &mut self,
+        address: SocketAddr,
+        advertised: Option<SocketAddr>,
+    ) -> io::Result<SocketAddr> {
+        let socket = stream::listen(address, true)?;
+        let address = socket.local_addr()?;
+        self.listeners.push(Listener { socket, advertised, resting_until: None });
+        Ok(address)
+    }
+
+    /// Begins to watch the listening sockets.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub fn watch(&self, poller: &Poller) -> io::Result<()> {
+        self.listeners.iter().enumerate().try_for_each(|(at, listener)| {
+            poller.add(listener.socket.as_fd(), LISTENER_TOKENS + at as u64, false)
+        })
+    }
+
+    /// Whether a ready descriptor is one of this table's.
+    pub fn owns(token: u64) -> bool {
+        token >= LISTENER_TOKENS
+    }
+
+    /// Accepts or reads from what is ready, and hands every message on. Returns their number.
+    pub fn on_ready(
+        &mut self,
+        poller: &Poller,
+        ready: Ready,
+        now: Duration,
+        mut each: impl FnMut(StreamMessage<'_>),
+    ) -> usize {
+        if ready.token < CONNECTION_TOKENS {
+            self.accept(poller, (ready.token - LISTENER_TOKENS) as usize, now);
+            return 0;
+        }
+        let serial = (ready.token - CONNECTION_TOKENS) as u32;
+        let Some(connection) = self.connections.get_mut(&serial) else { return 0 };
+        let mut result = Ok(());
+        if ready.writable {
+            result = connection.on_writable(now).map(|opened| {
+                self.counts.connected_count += u64::from(opened);
+            });
+        }
+        let (local, peer, mut count) = (connection.local, connection.peer, 0);
+        if ready.readable && result.is_ok() {
+            let mut message = |bytes: &[u8]| {
+                count += 1;
+                each(StreamMessage { serial, local, peer, bytes });
+            };
+            let (scratch, counts, limits) = (&mut self.scratch, &mut self.counts, &self.limits);
+            result = connection.read(scratch, now, counts, limits, &mut message);
+        }
+        match result {
+            Ok(()) => self.dirty.push(serial),
+            Err(end) => self.close(serial, end),
+        }
+        count
+    }
+
+    /// Queues a message for the connection it names, else for one to its peer, else for one that
+    /// is opened now.
+    pub fn send(&mut self, poller: &Poller, target: StreamTarget, message: &[u8], now: Duration) {
+        let named = Some(target.serial).filter(|serial| self.connections.contains_key(serial));
+        let found = named.or_else(|| self.by_peer.get(&target.peer).copied());
+        let Some(serial) = found.or_else(|| self.connect(poller, target, now)) else {
+            self.counts.message_dropped_count += 1;
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&serial) else { return };
+        match connection.queue(message, &self.limits) {
+            Ok(()) => {
+                self.counts.message_out_count += 1;
+                self.dirty.push(serial);
+            }
+            Err(end) => {
+                self.counts.message_dropped_count += 1;
+                self.close(serial, end);
+            }
+        }
+    }
+
+    /// Writes what was queued in this turn, one write per connection.
+    pub fn flush(&mut self, poller: &Poller, now: Duration) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
+        for serial in dirty.drain(..) {
+            if let Some(connection) = self.connections.get_mut(&serial)
+                && let Err(end) = connection.flush(poller, now)
+            {
+                self.close(serial, end);
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// Closes connections whose time is over, and accepts again.
+    pub fn sweep(&mut self, poller: &Poller, now: Duration) {
+        if self.next_sweep.is_none_or(|due| now < due) {
+            return;
+        }
+        for (at, listener) in self.listeners.iter_mut().enumerate() {
+            if listener.resting_until.is_some_and(|until| until <= now) {
+                listener.resting_until = None;
+                let token = LISTENER_TOKENS + at as u64;
+                let _ = poller.watch(listener.socket.as_fd(), token, true, false);
+            }
+        }
+        let (mut ended, mut next) = (Vec::new(), None::<Duration>);
+        for (serial, connection) in &self.connections {
+            let (deadline, end) = connection.deadline(&self.limits);
+            if deadline <= now {
+                ended.push((*serial, end));
+            } else {
+                next = Some(next.map_or(deadline, |next| next.min(deadline)));
+            }
+        }
+        for (serial, end) in ended {
+            self.close(serial, end);
+        }
+        let resting = self.listeners.iter().filter_map(|listener| listener.resting_until).min();
+        self.next_sweep = next.map(|next| next.max(now + SWEEP_EVERY));
+        self.next_sweep = self.next_sweep.into_iter().chain(resting).min();
+    }
+
+    /// When [`StreamTable::sweep`] has something to do.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.next_sweep
+    }
+
+    /// Connections that have ended since the last call.
+    pub fn take_closed(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.closed)
+    }
+
+    /// Connections open now.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> StreamCounts {
+        self.counts
+    }
+
+    fn accept(&mut self, poller: &Poller, at: usize, now: Duration) {
+        for _ in 0..ACCEPT_PER_TURN {
+            let Some(listener) = self.listeners.get_mut(at) else { return };
+            let (stream, peer) = match listener.socket.accept() {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+                        // The connection stays in the backlog and the socket ready: looking again
+                        // at once would only burn the core.
+                        self.counts.refused_count += 1;
+                        listener.resting_until = Some(now + ACCEPT_REST);
+                        let token = LISTENER_TOKENS + at as u64;
+                        let _ = poller.watch(listener.socket.as_fd(), token, false, false);
+                        self.sweep_by(now + ACCEPT_REST);
+                    }
+                    return;
+                }
+            };
+            let advertised = listener.advertised;
+            let local = advertised.map_or_else(|| stream.local_addr(), Ok);
+            let prepared = stream
+                .set_nonblocking(true)
+                .and_then(|()| stream::tune(&stream, self.limits.unacknowledged_max));
+            let (Ok(local), Ok(()), Some(serial)) = (local, prepared, self.next_serial(peer.ip()))
+            else {
+                self.counts.refused_count += 1;
+                continue;
+            };
+            let token = CONNECTION_TOKENS + u64::from(serial);
+            let connection = Connection::accepted(stream, token, (local, peer), now);
+            if self.insert(poller, serial, connection).is_some() {
+                self.counts.accepted_count += 1;
+            }
+        }
+    }
+
+    /// Opens a connection; `None` if that is refused at once.
+    fn connect(&mut self, poller: &Poller, target: StreamTarget, now: Duration) -> Option<u32> {
+        let serial = self.next_serial(target.peer.ip()).or_else(|| {
+            self.counts.refused_count += 1;
+            None
+        })?;
+        // The advertised address may not be one of this machine's; the system chooses then.
+        let opened = stream::connect(Some(target.local.ip()), target.peer)
+            .or_else(|_| stream::connect(None, target.peer));
+        let tuned = opened.and_then(|stream| {
+            stream::tune(&stream, self.limits.unacknowledged_max)?;
+            Ok(stream)
+        });
+        let Ok(stream) = tuned else {
+            self.counts.connect_failed_count += 1;
+            return None;
+        };
+        let token = CONNECTION_TOKENS + u64::from(serial);
+        let addresses = (target.local, target.peer);
+        self.insert(poller, serial, Connection::opening(stream, token, addresses, now))
+    }
+
+    /// A serial for a connection to or from `source`; `None` if there is no place for it.
+    fn next_serial(&mut self, source: IpAddr) -> Option<u32> {
+        let of_source = self.count_by_source.get(&source).copied().unwrap_or(0);
+        if self.connections.len() >= self.limits.connection_count_max
+            || of_source >= self.limits.per_source_max
+        {
+            return None;
+        }
+        // Never 0, never one in use, and not reused before all others were.
+        loop {
+            self.last_serial = self.last_serial.wrapping_add(1).max(1);
+            if !self.connections.contains_key(&self.last_serial) {
+                return Some(self.last_serial);
+            }
+        }
+    }
+
+    fn insert(&mut self, poller: &Poller, serial: u32, connection: Connection) -> Option<u32> {
+        if connection.register(poller).is_err() {
+            self.counts.refused_count += 1;
+            return None;
+        }
+        self.by_peer.insert(connection.peer, serial);
+        *self.count_by_source.entry(connection.peer.ip()).or_default() += 1;
+        self.sweep_by(connection.deadline(&self.limits).0);
+        self.connections.insert(serial, connection);
+        Some(serial)
+    }
+
+    fn sweep_by(&mut self, moment: Duration) {
+        self.next_sweep = Some(self.next_sweep.map_or(moment, |next| next.min(moment)));
+    }
+
+    fn close(&mut self, serial: u32, end: End) {
+        let Some(connection) = self.connections.remove(&serial) else { return };
+        let counter = match end {
+            End::ByPeer => &mut self.counts.closed_by_peer_count,
+            End::Broken => &mut self.counts.broken_count,
+            End::Error => &mut self.counts.error_count,
+            End::NotConnected => &mut self.counts.connect_failed_count,
+            End::Slow => &mut self.counts.slow_count,
+            End::Idle => &mut self.counts.idle_count,
+        };
+        *counter += 1;
+        self.counts.message_dropped_count += u64::from(connection.has_unwritten());
+        if self.by_peer.get(&connection.peer) == Some(&serial) {
+            self.by_peer.remove(&connection.peer);
+        }
+        let source = connection.peer.ip();
+        if let Some(count) = self.count_by_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.count_by_source.remove(&source);
+            }
+        }
+        self.closed.push(serial);
+    }
+}

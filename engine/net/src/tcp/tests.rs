@@ -1,0 +1,219 @@
+//! A table on loopback, driven by hand, with plain blocking peers.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use super::{StreamLimits, StreamMessage, StreamTable, StreamTarget};
+use crate::sys::Poller;
+
+const MESSAGE: &[u8] = b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 4\r\n\r\nbody";
+
+/// A table that listens, the time it is told, and what it has read.
+struct Host {
+    table: StreamTable,
+    poller: Poller,
+    address: SocketAddr,
+    now: Duration,
+    got: Vec<(u32, Vec<u8>)>,
+}
+
+impl Host {
+    fn new(limits: StreamLimits) -> Self {
+        let mut table = StreamTable::new(limits);
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let address = table.listen(any, None).expect("a socket");
+        let poller = Poller::new().expect("epoll");
+        table.watch(&poller).expect("watched");
+        Self { table, poller, address, now: Duration::ZERO, got: Vec::new() }
+    }
+
+    /// One turn of a shard's loop; waits for something to be ready.
+    fn turn(&mut self, wait: Duration) {
+        let mut ready = Vec::new();
+        self.poller.wait(wait, &mut ready).expect("epoll");
+        for ready in ready {
+            let got = &mut self.got;
+            self.table.on_ready(&self.poller, ready, self.now, |message: StreamMessage<'_>| {
+                got.push((message.serial, message.bytes.to_vec()));
+            });
+        }
+        self.table.flush(&self.poller, self.now);
+        self.table.sweep(&self.poller, self.now);
+    }
+
+    /// Turns until `done`, and fails if that takes too long.
+    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        for _ in 0..2000 {
+            if done(self) {
+                return;
+            }
+            self.turn(Duration::from_millis(5));
+        }
+        panic!("never came: {what}; {:?}", self.table.counts());
+    }
+
+    fn send(&mut self, serial: u32, peer: SocketAddr, message: &[u8]) {
+        let target = StreamTarget { serial, peer, local: self.address };
+        self.table.send(&self.poller, target, message, self.now);
+        self.table.flush(&self.poller, self.now);
+    }
+
+    fn client(&self) -> TcpStream {
+        let client = TcpStream::connect(self.address).expect("connected");
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        client
+    }
+}
+
+fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).expect("as many bytes as promised");
+    bytes
+}
+
+#[test]
+fn messages_are_framed_however_they_are_cut_and_answers_come_back() {
+    let mut host = Host::new(StreamLimits::default());
+    let mut client = host.client();
+    let (mut stream, mut want) = (Vec::new(), 0);
+    for blank in [&b""[..], b"\r\n", b"\r\n\r\n"] {
+        stream.extend_from_slice(blank);
+        stream.extend_from_slice(MESSAGE);
+        want += 1;
+    }
+    for piece in [1, 7, 100, 1000] {
+        host.got.clear();
+        for bytes in stream.chunks(piece) {
+            client.write_all(bytes).expect("written");
+            host.turn(Duration::from_millis(1));
+        }
+        host.until("the messages", |host| host.got.len() == want);
+        assert!(host.got.iter().all(|(serial, bytes)| *serial == 1 && bytes == MESSAGE));
+        // The ping between the messages was answered, and nothing else.
+        assert_eq!(read(&mut client, 2), b"\r\n");
+        host.send(1, client.local_addr().expect("bound"), b"answer");
+        assert_eq!(read(&mut client, 6), b"answer");
+    }
+    let counts = host.table.counts();
+    assert_eq!((counts.ping_count, counts.message_in_count, counts.message_out_count), (4, 12, 4));
+    drop(client);
+    host.until("the end", |host| host.table.connection_count() == 0);
+    assert_eq!(host.table.take_closed(), [1]);
+    assert_eq!(host.table.counts().closed_by_peer_count, 1);
+}
+
+#[test]
+fn a_peer_without_a_connection_gets_one_and_the_next_message_uses_it() {
+    let mut host = Host::new(StreamLimits::default());
+    let peer = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let address = peer.local_addr().expect("bound");
+    host.send(77, address, b"one ");
+    host.send(0, address, b"two ");
+    host.until("the connection", |host| host.table.counts().connected_count == 1);
+    host.turn(Duration::ZERO);
+    let (mut accepted, _) = peer.accept().expect("accepted");
+    assert_eq!(read(&mut accepted, 8), b"one two ");
+    host.send(0, address, b"three");
+    assert_eq!(read(&mut accepted, 5), b"three");
+    assert_eq!((host.table.connection_count(), host.table.counts().connected_count), (1, 1));
+    // The answer comes over the same connection.
+    accepted.write_all(MESSAGE).expect("written");
+    host.until("the answer", |host| host.got.len() == 1);
+    // A half-closed connection still carries what we have to say.
+    accepted.write_all(MESSAGE).expect("written");
+    accepted.shutdown(std::net::Shutdown::Write).expect("half closed");
+    host.until("the last message", |host| host.got.len() == 2);
+}
+
+#[test]
+fn a_peer_that_refuses_or_never_answers_a_connection_is_given_up() {
+    let mut host = Host::new(StreamLimits::default());
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a socket").local_addr().expect("bound");
+    host.send(0, nobody, b"lost");
+    host.until("the refusal", |host| host.table.counts().connect_failed_count == 1);
+    assert_eq!(host.table.counts().message_dropped_count, 1);
+    assert_eq!(host.table.connection_count(), 0);
+}
+
+#[test]
+fn limits_hold_and_are_counted() {
+    let limits = StreamLimits {
+        connection_count_max: 3,
+        per_source_max: 2,
+        queue_bytes_max: 1 << 20,
+        ..StreamLimits::default()
+    };
+    let mut host = Host::new(limits);
+    let mut clients: Vec<_> = (0..3).map(|_| host.client()).collect();
+    host.until("all are seen", |host| {
+        host.table.counts().accepted_count + host.table.counts().refused_count == 3
+    });
+    assert_eq!(host.table.counts().refused_count, 1);
+    assert_eq!(clients[2].read(&mut [0]).ok(), Some(0), "the third is closed at once");
+
+    // One does not read: its queue fills, and only its own connection ends.
+    let slow = clients[0].local_addr().expect("bound");
+    let big = vec![b'x'; 60_000];
+    for _ in 0..1000 {
+        host.send(0, slow, &big);
+        if host.table.counts().slow_count > 0 {
+            break;
+        }
+    }
+    assert_eq!((host.table.counts().slow_count, host.table.connection_count()), (1, 1));
+
+    // What is not SIP ends its connection.
+    clients[1].write_all(b"GET / HTTP/1.1\r\n\r\n").expect("written");
+    host.until("the end", |host| host.table.connection_count() == 0);
+    assert_eq!(host.table.counts().broken_count, 1);
+
+    // Their places are free again.
+    let _client = host.client();
+    host.until("a new one", |host| host.table.connection_count() == 1);
+}
+
+#[test]
+fn silent_stuck_and_idle_connections_end_in_time() {
+    let limits = StreamLimits::default();
+    let mut host = Host::new(limits);
+    let (_silent, mut stuck, mut idle) = (host.client(), host.client(), host.client());
+    stuck.write_all(MESSAGE).expect("written");
+    idle.write_all(MESSAGE).expect("written");
+    host.until("two messages", |host| host.got.len() == 2);
+    host.until("three connections", |host| host.table.connection_count() == 3);
+    host.now = Duration::from_secs(20);
+    stuck.write_all(&MESSAGE[..30]).expect("written");
+    host.turn(Duration::from_secs(5));
+    for (now_s, left, ended) in [
+        (29, 3, "nobody yet"),
+        (31, 2, "the silent one"),
+        (49, 2, "nobody"),
+        (51, 1, "the one that stopped half-way"),
+        (3_899, 1, "nobody"),
+        (3_901, 0, "the idle one"),
+    ] {
+        host.now = Duration::from_secs(now_s);
+        host.turn(Duration::ZERO);
+        assert_eq!(host.table.connection_count(), left, "at {now_s} s: {ended}");
+    }
+    assert_eq!(host.table.counts().idle_count, 3);
+    assert_eq!(host.table.next_deadline(), None);
+}
+
+#[test]
+fn a_message_in_single_bytes_ends_before_it_costs_much() {
+    let limits = StreamLimits::default();
+    let mut host = Host::new(limits);
+    let mut client = host.client();
+    let mut head = b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 60000\r\n\r\n".to_vec();
+    head.resize(60_000, b'x');
+    client.write_all(&head[..1000]).expect("written");
+    for byte in &head[1000..] {
+        if host.table.counts().broken_count > 0 || client.write_all(&[*byte]).is_err() {
+            break;
+        }
+        host.turn(Duration::from_millis(1));
+    }
+    assert_eq!(host.table.counts().broken_count, 1);
+}
