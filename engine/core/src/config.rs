@@ -24,6 +24,10 @@ pub struct Config {
     pub providers: Providers,
     /// Text of `Server` and `User-Agent`.
     pub user_agent: Arc<str>,
+    /// Shapes of answers to requests of no known endpoint.
+    pub dialect: Dialect,
+    /// Realm of challenges to requests of no known endpoint.
+    pub realm: Arc<str>,
     /// Bounds on everything.
     pub limits: Limits,
 }

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod run;

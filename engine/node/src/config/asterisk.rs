@@ -1,0 +1,72 @@
+//! An Asterisk configuration directory: `extensions.conf`, `pjsip.conf`, `manager.conf` and, if an
+//! AMI user names a list of it, `acl.conf`.
+//!
+//! Read is what concerns hints, watchers and AMI. Options of calls and media are passed over
+//! silently; an option that concerns watchers and is not honoured, and one nobody knows, gives a
+//! warning that says what happens instead. A wrong value is an error.
+//!
+//! Source: `reference/states.md` section 5, `reference/sip-pubsub.md` sections 2 and 20,
+//! `reference/ami.md` sections 1 and 3.
+
+mod extensions;
+mod manager;
+mod options;
+mod pjsip;
+mod reader;
+mod section;
+
+use std::path::Path;
+
+use lampfield_core::config::Dialect;
+use lampfield_core::placement::TenantId;
+
+use self::reader::read;
+use super::build::Draft;
+use super::problem::Place;
+
+/// Reads the directory into `draft`, everything for one tenant.
+pub(super) fn read_dir(
+    dir: &Path,
+    tenant: Option<&str>,
+    dialect: Option<Dialect>,
+    draft: &mut Draft,
+) {
+    let place = Place::file(&dir.to_string_lossy());
+    if !dir.is_dir() {
+        return draft
+            .problems
+            .error(&place, "no such directory; an Asterisk configuration expected");
+    }
+    let dialect = dialect.unwrap_or(Dialect::Asterisk);
+    draft.core.dialect = dialect;
+    let Some(tenant) = tenant_of(tenant, draft) else {
+        return draft.problems.error(&place, "too many tenants");
+    };
+    let first_endpoint = draft.core.endpoints.len();
+    if let Some(sections) = read(dir, "extensions.conf", draft) {
+        extensions::load(&sections, tenant, draft);
+    } else {
+        draft.problems.warn(&place, "there is no extensions.conf: no hints from here");
+    }
+    if let Some(sections) = read(dir, "pjsip.conf", draft) {
+        pjsip::load(&sections, tenant, draft);
+    } else {
+        draft.problems.warn(&place, "there is no pjsip.conf: no endpoints from here");
+    }
+    draft.set_dialect(first_endpoint, dialect);
+    if draft.has_native_ami {
+        return;
+    }
+    if let Some(sections) = read(dir, "manager.conf", draft) {
+        manager::load(dir, &sections, tenant, draft);
+    }
+}
+
+/// The tenant named, else the first configured, else a new one.
+fn tenant_of(name: Option<&str>, draft: &mut Draft) -> Option<TenantId> {
+    match name {
+        Some(name) => draft.tenant(name),
+        None if draft.core.tenants.is_empty() => draft.tenant("default"),
+        None => Some(TenantId(0)),
+    }
+}

@@ -1,0 +1,304 @@
+//! `pjsip.conf`: transports, endpoints, and how a request finds its endpoint.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lampfield_core::config::{Auth, Dialect, Endpoint, EndpointId};
+use lampfield_core::flow::Transport;
+use lampfield_core::placement::TenantId;
+use lampfield_core::provider::Provider;
+
+use super::super::build::{Draft, ha1_md5};
+use super::super::load::SIP_PORT;
+use super::super::{Listen, acl};
+use super::options;
+use super::section::{Entry, Section};
+
+/// Realm of a challenge unless configured; Asterisk's own.
+const REALM: &str = "asterisk";
+
+/// The order in which endpoints are looked for, the one of [`lampfield_core::config::Identify`].
+const IDENTIFIER_ORDER: [&str; 3] = ["ip", "username", "anonymous"];
+
+/// Kinds of section that are passed over, with what that means where it means something.
+const OTHER_TYPES: [(&str, &str); 14] = [
+    ("aor", ""),
+    ("contact", ""),
+    ("domain_alias", ""),
+    ("phoneprov", ""),
+    ("registration", ""),
+    ("outbound-publish", "states are not published to other servers from here; ignored"),
+    ("inbound-publication", "states are not taken from PUBLISH as configured here; ignored"),
+    ("asterisk-publication", "states are not exchanged with other servers from here; ignored"),
+    ("publication-resource", ""),
+    ("acl", "this address rule is not enforced: endpoints are found by type=identify"),
+    (
+        "resource_list",
+        "resource lists are not served: a subscription to this name is looked up as an extension, \
+         and answered 404 without one",
+    ),
+    ("keepalive", ""),
+    ("profile", ""),
+    ("subscription_persistence", ""),
+];
+
+/// Reads everything into `draft`, endpoints for `tenant`.
+pub(super) fn load(sections: &[Section], tenant: TenantId, draft: &mut Draft) {
+    let mut typed: Vec<(&str, &Section)> = Vec::new();
+    for section in sections.iter().filter(|section| !section.is_template) {
+        match section.text("type") {
+            Some(kind) => typed.push((kind, section)),
+            None => draft.problems.warn(
+                &section.place,
+                format!("[{}] has no type (type=endpoint, transport …); ignored", section.name),
+            ),
+        }
+    }
+    let of = |kind: &'static str| {
+        typed.iter().filter(move |(k, _)| k.eq_ignore_ascii_case(kind)).map(|(_, section)| *section)
+    };
+    of("global").for_each(|section| global(section, draft));
+    if draft.core.realm.is_empty() {
+        draft.core.realm = REALM.into();
+    }
+    of("system").for_each(|section| system(section, draft));
+    of("transport").for_each(|section| transport(section, draft));
+    let auths: Auths = of("auth").map(|section| (Arc::clone(&section.name), section)).collect();
+    of("auth").for_each(|section| options::AUTH.check(section, &mut draft.problems));
+    let mut names = std::collections::BTreeSet::new();
+    for section in of("endpoint") {
+        names.insert(Arc::clone(&section.name));
+        endpoint(section, tenant, &auths, draft);
+    }
+    of("identify").for_each(|section| identify(section, draft));
+    others(&typed, draft);
+    // A device of an endpoint that is not configured does not exist.
+    if let Some(pjsip) = draft.core.providers.of_device("PJSIP/x").cloned() {
+        draft.core.providers.add(Provider { names: Some(names), ..pjsip });
+    }
+}
+
+type Auths<'a> = BTreeMap<Arc<str>, &'a Section>;
+
+fn others(typed: &[(&str, &Section)], draft: &mut Draft) {
+    const READ: [&str; 6] = ["global", "system", "transport", "auth", "endpoint", "identify"];
+    for (kind, section) in typed {
+        if READ.iter().any(|known| kind.eq_ignore_ascii_case(known)) {
+            continue;
+        }
+        match OTHER_TYPES.iter().find(|(known, _)| kind.eq_ignore_ascii_case(known)) {
+            Some((_, "")) => {}
+            Some((kind, reason)) => {
+                draft.problems.warn(&section.place, format!("type={kind}: {reason}"));
+            }
+            None => {
+                let text = format!("type={kind} is no known kind of section; ignored");
+                draft.problems.warn(&section.place, text);
+            }
+        }
+    }
+}
+
+fn global(section: &Section, draft: &mut Draft) {
+    options::GLOBAL.check(section, &mut draft.problems);
+    // What a native file says stays.
+    if draft.core.user_agent.is_empty() {
+        draft.core.user_agent = section.text("user_agent").unwrap_or_default().into();
+    }
+    if draft.core.realm.is_empty() {
+        draft.core.realm = section.text("default_realm").unwrap_or_default().into();
+    }
+    if let Some(entry) = section.get("endpoint_identifier_order") {
+        let named: Vec<&str> = entry.value.split(',').map(str::trim).collect();
+        let known = |name: &&&str| IDENTIFIER_ORDER.contains(name);
+        let order: Vec<&str> = named.iter().filter(known).copied().collect();
+        let is_ours = order.iter().eq(IDENTIFIER_ORDER.iter().filter(|name| order.contains(name)));
+        if !is_ours {
+            let text = format!(
+                "endpoints are looked for in the order {}, not in this one",
+                IDENTIFIER_ORDER.join(",")
+            );
+            draft.problems.warn(&entry.place, text);
+        }
+    }
+}
+
+fn system(section: &Section, draft: &mut Draft) {
+    options::SYSTEM.check(section, &mut draft.problems);
+    let t1_ms = draft.core.limits.t1.as_millis() as u64;
+    let t1_ms = section.number("timer_t1", t1_ms, 100, &mut draft.problems);
+    draft.core.limits.t1 = Duration::from_millis(t1_ms);
+}
+
+fn transport(section: &Section, draft: &mut Draft) {
+    options::TRANSPORT.check(section, &mut draft.problems);
+    let protocol = section.text("protocol").unwrap_or("udp").to_ascii_lowercase();
+    let transport = match &*protocol {
+        "udp" => Transport::Udp,
+        "tcp" => Transport::Tcp,
+        "tls" | "ws" | "wss" => {
+            let text = format!("SIP over {protocol} is not served: this transport is left out");
+            return draft.problems.warn(&section.place, text);
+        }
+        other => {
+            let text = format!("protocol = {other}: udp or tcp expected");
+            let place = section.get("protocol").map_or(&section.place, |entry| &entry.place);
+            return draft.problems.error(place, text);
+        }
+    };
+    let Some(entry) = section.get("bind") else {
+        let text = format!("transport {} needs bind = ADDRESS[:PORT]", section.name);
+        return draft.problems.error(&section.place, text);
+    };
+    let Some(bind) = acl::address(&entry.value, SIP_PORT) else {
+        let text = format!("bind = {}: an IP address with or without port expected", entry.value);
+        return draft.problems.error(&entry.place, text);
+    };
+    let advertised = advertised(section, bind, draft);
+    draft.listen.push(Listen { transport, bind, advertised });
+}
+
+/// The address told to peers, if it is another one than that bound.
+fn advertised(section: &Section, bind: SocketAddr, draft: &mut Draft) -> Option<SocketAddr> {
+    let port = section.number("external_signaling_port", 0, 0, &mut draft.problems);
+    let port = if port == 0 { bind.port() } else { port };
+    let entry = section.get("external_signaling_address")?;
+    let address = acl::address(&entry.value, port);
+    if address.is_none() {
+        let text = "external_signaling_address: names are not resolved, an IP address is needed; \
+                    peers are told the address they send to";
+        draft.problems.warn(&entry.place, text);
+    }
+    address
+}
+
+fn endpoint(section: &Section, tenant: TenantId, auths: &Auths<'_>, draft: &mut Draft) {
+    options::ENDPOINT.check(section, &mut draft.problems);
+    let auth = auth(section, auths, draft);
+    let problems = &mut draft.problems;
+    let text = |name| section.text(name).filter(|text| !text.is_empty());
+    let endpoint = Endpoint {
+        name: Arc::clone(&section.name),
+        tenant,
+        context: text("context").unwrap_or("default").into(),
+        subscribe_context: text("subscribe_context").map(Arc::from),
+        allow_subscribe: section.flag("allow_subscribe", true, problems),
+        sub_min_expiry_s: section.number("sub_min_expiry", 0, 0, problems),
+        notify_early_inuse_ringing: section.flag("notify_early_inuse_ringing", false, problems),
+        rewrite_contact: section.flag("rewrite_contact", false, problems),
+        dialect: Dialect::Asterisk,
+        auth,
+    };
+    let has_auth = endpoint.auth.is_some();
+    let Some(id) = draft.endpoint(&section.place, endpoint) else { return };
+    if &*section.name == "anonymous" {
+        draft.core.identify.anonymous = Some(id);
+        let text =
+            "[anonymous]: everybody who is not another endpoint may subscribe to its context";
+        return draft.problems.warn(&section.place, text);
+    }
+    let identify_by = section.text("identify_by").unwrap_or("username,ip");
+    if identify_by.split(',').any(|by| by.trim().eq_ignore_ascii_case("username")) {
+        draft.core.identify.users.insert(Arc::clone(&section.name), id);
+        if !has_auth {
+            let text = "endpoints without auth are found by their From user: anybody who claims \
+                        the name may subscribe (identify_by=ip and type=identify prevent that)";
+            draft.problems.warn(&section.place, text);
+        }
+    }
+}
+
+/// The credentials an endpoint names.
+fn auth(section: &Section, auths: &Auths<'_>, draft: &mut Draft) -> Option<Auth> {
+    let entry = section.get("auth")?;
+    let mut names = entry.value.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let name = names.next()?;
+    if names.next().is_some() {
+        let text = "auth: only the first of several is asked for";
+        draft.problems.warn(&entry.place, text);
+    }
+    let Some(auth) = auths.get(name) else {
+        let text = format!("auth = {name}: there is no section [{name}] with type=auth");
+        draft.problems.error(&entry.place, text);
+        return None;
+    };
+    credentials(auth, draft)
+}
+
+fn credentials(section: &Section, draft: &mut Draft) -> Option<Auth> {
+    let text = |name| section.text(name).filter(|text| !text.is_empty());
+    let username: Arc<str> = text("username").unwrap_or_default().into();
+    let realm: Arc<str> = text("realm").unwrap_or(draft.realm()).into();
+    let digest = text("md5_cred").or_else(|| {
+        let digests = section.all("password_digest").filter_map(|e| e.value.split_once(':'));
+        digests
+            .filter(|(kind, _)| kind.eq_ignore_ascii_case("md5"))
+            .map(|(_, digest)| digest)
+            .last()
+    });
+    let ha1_md5 = match (digest, text("password")) {
+        (Some(digest), _) => {
+            let is_md5 = digest.len() == 32 && digest.bytes().all(|b| b.is_ascii_hexdigit());
+            if !is_md5 {
+                let text =
+                    "an MD5 credential is 32 hexadecimal digits: md5(username:realm:password)";
+                draft.problems.error(&section.place, text);
+                return None;
+            }
+            digest.to_ascii_lowercase()
+        }
+        (None, Some(password)) => ha1_md5(&username, &realm, password),
+        (None, None) => {
+            let text = format!(
+                "auth {} needs username and password, or md5_cred; other kinds are not served",
+                section.name
+            );
+            draft.problems.error(&section.place, text);
+            return None;
+        }
+    };
+    Some(Auth { username, realm, ha1_md5: ha1_md5.into() })
+}
+
+fn identify(section: &Section, draft: &mut Draft) {
+    options::IDENTIFY.check(section, &mut draft.problems);
+    let Some(entry) = section.get("endpoint") else {
+        let text = format!("identify {} needs endpoint = NAME", section.name);
+        return draft.problems.error(&section.place, text);
+    };
+    let Some(endpoint) = draft.find_endpoint(&entry.value) else {
+        let text =
+            format!("endpoint = {0}: there is no section [{0}] with type=endpoint", entry.value);
+        return draft.problems.error(&entry.place, text);
+    };
+    for entry in section.all("match") {
+        entry
+            .value
+            .split(',')
+            .map(str::trim)
+            .for_each(|text| network(text, entry, endpoint, draft));
+    }
+}
+
+fn network(text: &str, entry: &Entry, endpoint: EndpointId, draft: &mut Draft) {
+    match acl::network(text) {
+        Some(network) => draft.identify(&entry.place, network, endpoint),
+        None if text.is_empty() => {}
+        None if looks_numeric(text) => {
+            let text = format!("match = {text}: an address or network (192.0.2.0/24) expected");
+            draft.problems.error(&entry.place, text);
+        }
+        None => {
+            let text =
+                format!("match = {text}: names are not resolved; nobody is found by this one");
+            draft.problems.warn(&entry.place, text);
+        }
+    }
+}
+
+/// A misspelt address rather than a host name.
+fn looks_numeric(text: &str) -> bool {
+    text.contains([':', '/']) || text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}

@@ -1,0 +1,221 @@
+//! The configuration while it is put together from its sources.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Network, Tenant};
+use lampfield_core::dialplan::DialplanError;
+use lampfield_core::placement::TenantId;
+use md5::{Digest, Md5};
+
+use super::problem::{Place, Problems};
+use super::{AmiConfig, Listen};
+
+/// Text of `Server` and `User-Agent` unless configured.
+const USER_AGENT: &str = concat!("Lampfield/", env!("CARGO_PKG_VERSION"));
+
+/// Realm of challenges unless configured.
+const REALM: &str = "lampfield";
+
+/// Everything read so far.
+pub(super) struct Draft {
+    /// User agent and realm are empty until something sets them.
+    pub(super) core: Config,
+    pub(super) listen: Vec<Listen>,
+    pub(super) shard_count: Option<u8>,
+    pub(super) ami: AmiConfig,
+    /// Whether AMI is wanted; its users may be configured without.
+    pub(super) ami_enabled: bool,
+    /// Whether a native file configured AMI: `manager.conf` is left alone then.
+    pub(super) has_native_ami: bool,
+    pub(super) console_socket: Option<PathBuf>,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) problems: Problems,
+    /// Every file that was read.
+    pub(super) files: Vec<PathBuf>,
+    /// Things worth telling that are not wrong.
+    pub(super) notices: Vec<String>,
+    endpoint_index: HashMap<Arc<str>, (EndpointId, Place)>,
+}
+
+impl Draft {
+    pub(super) fn new() -> Self {
+        Self {
+            core: Config::default(),
+            listen: Vec::new(),
+            shard_count: None,
+            ami: AmiConfig::default(),
+            ami_enabled: false,
+            has_native_ami: false,
+            console_socket: None,
+            state_dir: None,
+            problems: Problems::default(),
+            files: Vec::new(),
+            notices: Vec::new(),
+            endpoint_index: HashMap::new(),
+        }
+    }
+
+    /// The realm of credentials that name none.
+    pub(super) fn realm(&self) -> &str {
+        if self.core.realm.is_empty() { REALM } else { &self.core.realm }
+    }
+
+    /// The tenant of this name, added if need be. `None`: there are too many.
+    pub(super) fn tenant(&mut self, name: &str) -> Option<TenantId> {
+        if let Some(tenant) = self.find_tenant(name) {
+            return Some(tenant);
+        }
+        let tenant = TenantId(u16::try_from(self.core.tenants.len()).ok()?);
+        self.core.tenants.push(Tenant { name: name.into(), domain: None });
+        Some(tenant)
+    }
+
+    pub(super) fn find_tenant(&self, name: &str) -> Option<TenantId> {
+        let place = self.core.tenants.iter().position(|tenant| &*tenant.name == name)?;
+        Some(TenantId(place as u16))
+    }
+
+    /// Adds an endpoint; a second one of the same name is an error.
+    pub(super) fn endpoint(&mut self, place: &Place, endpoint: Endpoint) -> Option<EndpointId> {
+        let id = EndpointId(self.core.endpoints.len() as u32);
+        if let Some((_, first)) = self.endpoint_index.get(&endpoint.name) {
+            let text = format!("endpoint {} is already defined at {first}", endpoint.name);
+            self.problems.error(place, text);
+            return None;
+        }
+        self.endpoint_index.insert(Arc::clone(&endpoint.name), (id, place.clone()));
+        self.core.endpoints.push(endpoint);
+        Some(id)
+    }
+
+    pub(super) fn find_endpoint(&self, name: &str) -> Option<EndpointId> {
+        self.endpoint_index.get(name).map(|(id, _)| *id)
+    }
+
+    /// Lets a network name an endpoint. The first of two equal networks stays.
+    pub(super) fn identify(&mut self, place: &Place, network: Network, endpoint: EndpointId) {
+        let networks = &mut self.core.identify.networks;
+        let same = |(other, _): &&(Network, EndpointId)| {
+            other.prefix == network.prefix && other.contains(network.address)
+        };
+        match networks.iter().find(same) {
+            Some((_, first)) if *first == endpoint => {}
+            Some((_, first)) => {
+                let first = &self.core.endpoints[first.0 as usize].name;
+                let Network { address, prefix } = network;
+                let text = format!("{address}/{prefix} already identifies {first}; ignored here");
+                self.problems.warn(place, text);
+            }
+            None => networks.push((network, endpoint)),
+        }
+    }
+
+    /// Gives every endpoint added from `first` on its dialect.
+    pub(super) fn set_dialect(&mut self, first: usize, dialect: Dialect) {
+        for endpoint in &mut self.core.endpoints[first..] {
+            endpoint.dialect = dialect;
+        }
+    }
+
+    /// Reports an entry the dialplan refused: a duplicate is left out with a warning if
+    /// `lenient`, because Asterisk does the same; everything else is an error.
+    pub(super) fn dialplan(
+        &mut self,
+        place: &Place,
+        lenient: bool,
+        result: Result<(), DialplanError>,
+    ) {
+        match result {
+            Ok(()) => {}
+            Err(error @ DialplanError::Duplicate(..)) if lenient => {
+                self.problems.warn(place, format!("{error}; ignored here, as in Asterisk"));
+            }
+            Err(error) => self.problems.error(place, error.to_string()),
+        }
+    }
+
+    /// Checks what can only be seen at the end.
+    pub(super) fn finish(&mut self) {
+        self.core.realm = self.realm().into();
+        if self.core.user_agent.is_empty() {
+            self.core.user_agent = USER_AGENT.into();
+        }
+        // Stable: equal lengths keep their order.
+        self.core.identify.networks.sort_by_key(|(network, _)| u8::MAX - network.prefix);
+        self.check_contexts();
+        self.check_sources();
+        self.check_listen();
+    }
+
+    fn check_contexts(&mut self) {
+        let Self { core, problems, .. } = self;
+        for tenant in (0..core.tenants.len()).map(|n| TenantId(n as u16)) {
+            for (context, included) in core.dialplan.dangling_includes(tenant) {
+                let text = format!("context {context} includes {included}, which does not exist");
+                problems.warn(&Place::default(), text);
+            }
+        }
+        for endpoint in &core.endpoints {
+            let context = endpoint.hint_context();
+            if endpoint.allow_subscribe && core.dialplan.context(endpoint.tenant, context).is_none()
+            {
+                let place = self.endpoint_index.get(&endpoint.name).map(|(_, place)| place.clone());
+                let text = format!(
+                    "there is no context {context} with hints: every subscription there is \
+                     answered 404"
+                );
+                problems.warn(&place.unwrap_or_default(), text);
+            }
+        }
+    }
+
+    /// Hints that name sources nobody supplies.
+    fn check_sources(&mut self) {
+        let Self { core, problems, .. } = self;
+        let providers = &core.providers;
+        for tenant in (0..core.tenants.len()).map(|n| TenantId(n as u16)) {
+            for (_, exten, hint) in core.dialplan.explicit_hints(tenant) {
+                let place = || place_of(&hint.origin);
+                for name in hint.devices.iter().filter(|name| providers.of_device(name).is_none()) {
+                    let text = format!(
+                        "hint of {exten}: '{name}' is of no known technology (TECH/name) or \
+                         provider (label:name): always INVALID"
+                    );
+                    problems.warn(&place(), text);
+                }
+                let unknown = |name: &&Arc<str>| providers.of_presence(name).is_none();
+                for name in hint.presence.iter().filter(unknown) {
+                    let text =
+                        format!("hint of {exten}: '{name}' is of no presence provider: never set");
+                    problems.warn(&place(), text);
+                }
+            }
+        }
+    }
+
+    fn check_listen(&mut self) {
+        let mut seen: Vec<Listen> = Vec::new();
+        for listen in std::mem::take(&mut self.listen) {
+            let same =
+                |other: &&Listen| other.bind == listen.bind && other.transport == listen.transport;
+            if listen.bind.port() == 0 || !seen.iter().any(|other| same(&other)) {
+                seen.push(listen);
+            }
+        }
+        self.listen = seen;
+    }
+}
+
+/// The place an origin (`file:line`) names.
+fn place_of(origin: &str) -> Place {
+    let (file, line) = origin.rsplit_once(':').unwrap_or((origin, "0"));
+    Place { line: line.parse().unwrap_or(0), ..Place::file(file) }
+}
+
+/// Lower-case hex MD5 of `username:realm:password`.
+pub(super) fn ha1_md5(username: &str, realm: &str, password: &str) -> String {
+    let digest = Md5::digest(format!("{username}:{realm}:{password}"));
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,116 @@
+//! Endpoints of `lampfield.toml`.
+
+use std::sync::Arc;
+
+use lampfield_core::config::{self, Dialect};
+use toml::Spanned;
+
+use super::super::acl;
+use super::super::build::ha1_md5;
+use super::Native;
+use super::file::{Auth, Endpoint};
+
+impl Native<'_> {
+    pub(super) fn endpoints(&mut self, endpoints: Vec<Spanned<Endpoint>>, dialect: Dialect) {
+        for entry in endpoints {
+            self.endpoint(entry, dialect);
+        }
+    }
+
+    fn endpoint(&mut self, entry: Spanned<Endpoint>, dialect: Dialect) {
+        let Some(tenant) = self.tenant_of(entry.get_ref().tenant.as_ref(), &entry) else { return };
+        let endpoint = entry.into_inner();
+        let auth = match &endpoint.auth {
+            Some(auth) => match self.auth(auth) {
+                Some(auth) => Some(auth),
+                None => return,
+            },
+            None => None,
+        };
+        let name: Arc<str> = endpoint.name.get_ref().as_str().into();
+        if name.is_empty() {
+            return self.error(&endpoint.name, "an endpoint needs a name");
+        }
+        let by_user = endpoint.match_from_user.unwrap_or(auth.is_some());
+        let place = self.source.place(&endpoint.name);
+        if endpoint.networks.is_empty() && !by_user && !endpoint.anonymous {
+            let text = "nobody is this endpoint: match = [\"192.0.2.0/24\"], auth, \
+                        match_from_user or anonymous expected";
+            return self.error(&endpoint.name, text);
+        }
+        if by_user && auth.is_none() {
+            let text = format!("anybody who claims the From user {name} is this endpoint");
+            self.draft.problems.warn(&place, text);
+        }
+        let id = self.draft.endpoint(
+            &place,
+            config::Endpoint {
+                name: Arc::clone(&name),
+                tenant,
+                context: endpoint.context.into(),
+                subscribe_context: endpoint.subscribe_context.map(Arc::from),
+                allow_subscribe: endpoint.allow_subscribe,
+                sub_min_expiry_s: endpoint.sub_min_expiry_s,
+                notify_early_inuse_ringing: endpoint.notify_early_inuse_ringing,
+                rewrite_contact: endpoint.rewrite_contact,
+                dialect: endpoint.dialect.map_or(dialect, Dialect::from),
+                auth,
+            },
+        );
+        let Some(id) = id else { return };
+        for text in &endpoint.networks {
+            match acl::network(text.get_ref()) {
+                Some(network) => {
+                    let place = self.source.place(text);
+                    self.draft.identify(&place, network, id);
+                }
+                None => self.error(
+                    text,
+                    format!("'{}': an address or network (192.0.2.0/24) expected", text.get_ref()),
+                ),
+            }
+        }
+        if by_user {
+            self.draft.core.identify.users.insert(name, id);
+        }
+        if endpoint.anonymous {
+            self.anonymous(&endpoint.name, id);
+        }
+    }
+
+    fn anonymous(&mut self, name: &Spanned<String>, id: config::EndpointId) {
+        if self.draft.core.identify.anonymous.is_some() {
+            return self.error(name, "another endpoint is the anonymous one already");
+        }
+        self.draft.core.identify.anonymous = Some(id);
+        let place = self.source.place(name);
+        let text = "anonymous: everybody who is not another endpoint may subscribe to its context";
+        self.draft.problems.warn(&place, text);
+    }
+
+    fn auth(&mut self, entry: &Spanned<Auth>) -> Option<config::Auth> {
+        let Auth { username, password, ha1_md5: given, realm } = entry.get_ref();
+        let realm = realm.as_deref().unwrap_or(self.draft.realm()).to_owned();
+        let ha1_md5 = match (given, password) {
+            (Some(digest), None) => {
+                let text = digest.get_ref();
+                if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    let text = "32 hexadecimal digits expected: md5(username:realm:password)";
+                    self.error(digest, text);
+                    return None;
+                }
+                text.to_ascii_lowercase()
+            }
+            (None, Some(password)) => ha1_md5(username, &realm, password),
+            _ => {
+                self.error(entry, "either password or ha1_md5 expected");
+                return None;
+            }
+        };
+        Some(config::Auth {
+            username: username.as_str().into(),
+            realm: realm.into(),
+            ha1_md5: ha1_md5.into(),
+        })
+    }
+}

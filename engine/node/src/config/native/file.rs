@@ -1,0 +1,240 @@
+//! The shape of `lampfield.toml`.
+
+use std::path::PathBuf;
+
+use lampfield_core::config::Dialect;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    /// An Asterisk configuration directory to serve as well, relative to this file.
+    pub(super) asterisk_dir: Option<PathBuf>,
+    /// Whose it is; the first tenant without.
+    pub(super) asterisk_tenant: Option<Spanned<String>>,
+    pub(super) node: Node,
+    pub(super) listen: Vec<Listen>,
+    pub(super) tenant: Vec<Tenant>,
+    pub(super) provider: Vec<Provider>,
+    pub(super) context: Vec<Context>,
+    pub(super) endpoint: Vec<Spanned<Endpoint>>,
+    pub(super) hint: Vec<Spanned<Hint>>,
+    pub(super) hint_range: Vec<Spanned<HintRange>>,
+    pub(super) pattern: Vec<Spanned<Pattern>>,
+    pub(super) ami: Option<Ami>,
+    pub(super) limits: Limits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Node {
+    pub(super) shards: Option<Spanned<u8>>,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) console_socket: Option<PathBuf>,
+    pub(super) user_agent: Option<Spanned<String>>,
+    pub(super) realm: Option<Spanned<String>>,
+    pub(super) dialect: Option<DialectName>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DialectName {
+    Rfc,
+    Asterisk,
+}
+
+impl From<DialectName> for Dialect {
+    fn from(name: DialectName) -> Self {
+        match name {
+            DialectName::Rfc => Self::Rfc,
+            DialectName::Asterisk => Self::Asterisk,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listen {
+    pub(super) transport: TransportName,
+    pub(super) bind: Spanned<String>,
+    pub(super) advertised: Option<Spanned<String>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum TransportName {
+    Udp,
+    Tcp,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tenant {
+    pub(super) name: Spanned<String>,
+    pub(super) domain: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Provider {
+    pub(super) label: Spanned<String>,
+    pub(super) kind: KindName,
+    #[serde(default)]
+    pub(super) settable: bool,
+    pub(super) initial: Option<Spanned<String>>,
+    pub(super) names: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum KindName {
+    Technology,
+    Device,
+    Presence,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Context {
+    pub(super) name: Spanned<String>,
+    pub(super) tenant: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) include: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) autohints: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Endpoint {
+    pub(super) name: Spanned<String>,
+    pub(super) tenant: Option<Spanned<String>>,
+    #[serde(default = "default_context")]
+    pub(super) context: String,
+    pub(super) subscribe_context: Option<String>,
+    #[serde(default, rename = "match")]
+    pub(super) networks: Vec<Spanned<String>>,
+    /// Whether the From user names it; with `auth` it does unless this says no.
+    pub(super) match_from_user: Option<bool>,
+    #[serde(default)]
+    pub(super) anonymous: bool,
+    #[serde(default = "yes")]
+    pub(super) allow_subscribe: bool,
+    #[serde(default)]
+    pub(super) sub_min_expiry_s: u32,
+    #[serde(default)]
+    pub(super) notify_early_inuse_ringing: bool,
+    #[serde(default)]
+    pub(super) rewrite_contact: bool,
+    pub(super) dialect: Option<DialectName>,
+    pub(super) auth: Option<Spanned<Auth>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Auth {
+    pub(super) username: String,
+    pub(super) password: Option<String>,
+    pub(super) ha1_md5: Option<Spanned<String>>,
+    pub(super) realm: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hint {
+    pub(super) tenant: Option<Spanned<String>>,
+    #[serde(default = "default_context")]
+    pub(super) context: String,
+    pub(super) exten: Spanned<String>,
+    pub(super) hint: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HintRange {
+    pub(super) tenant: Option<Spanned<String>>,
+    #[serde(default = "default_context")]
+    pub(super) context: String,
+    /// `FIRST..=LAST`; a zero-padded first number keeps its length.
+    pub(super) range: Spanned<String>,
+    pub(super) hint: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pattern {
+    pub(super) tenant: Option<Spanned<String>>,
+    #[serde(default = "default_context")]
+    pub(super) context: String,
+    pub(super) pattern: Spanned<String>,
+    pub(super) hint: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ami {
+    #[serde(default = "yes")]
+    pub(super) enabled: bool,
+    pub(super) bind: Option<Spanned<String>>,
+    pub(super) auth_timeout_s: Option<Spanned<u32>>,
+    pub(super) auth_limit: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) timestamp_events: bool,
+    #[serde(default)]
+    pub(super) disabled_events: Vec<String>,
+    #[serde(default)]
+    pub(super) user: Vec<Spanned<AmiUser>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AmiUser {
+    pub(super) name: Spanned<String>,
+    pub(super) secret: Spanned<String>,
+    pub(super) tenant: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) read: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) write: Vec<Spanned<String>>,
+    /// `permit 10.0.0.0/8` and `deny 0.0.0.0/0`, in order: the last match decides.
+    #[serde(default)]
+    pub(super) access: Vec<Spanned<String>>,
+    #[serde(default = "yes")]
+    pub(super) allow_multiple_login: bool,
+    pub(super) write_timeout_ms: Option<Spanned<u32>>,
+}
+
+/// See [`lampfield_core::limits::Limits`] for what each protects.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) subscription_count_max: Option<Spanned<u32>>,
+    pub(super) watcher_count_max: Option<Spanned<u32>>,
+    pub(super) subscription_per_source_max: Option<Spanned<u32>>,
+    pub(super) extension_count_max: Option<Spanned<u32>>,
+    pub(super) source_count_max: Option<Spanned<u32>>,
+    pub(super) expires_max_s: Option<Spanned<u32>>,
+    pub(super) expires_default_s: Option<Spanned<u32>>,
+    pub(super) expires_jitter_percent: Option<Spanned<u32>>,
+    pub(super) notify_per_turn_max: Option<Spanned<u32>>,
+    pub(super) hop_window_initial: Option<Spanned<u32>>,
+    pub(super) hop_window_max: Option<Spanned<u32>>,
+    pub(super) t1_ms: Option<Spanned<u32>>,
+    pub(super) t2_ms: Option<Spanned<u32>>,
+    pub(super) probe_after_s: Option<Spanned<u32>>,
+    pub(super) transaction_memory_s: Option<Spanned<u32>>,
+    pub(super) transaction_count_max: Option<Spanned<u32>>,
+    pub(super) presence_text_bytes_max: Option<Spanned<u32>>,
+    pub(super) accept_value_count_max: Option<Spanned<u32>>,
+    pub(super) dialog_bytes_max: Option<Spanned<u32>>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_context() -> String {
+    "default".into()
+}

@@ -1,0 +1,168 @@
+//! Tenants, providers, contexts and hints of `lampfield.toml`.
+
+use std::sync::Arc;
+
+use lampfield_core::config;
+use lampfield_core::dialplan::{self, DialplanError, Globals, Template, split_range};
+use lampfield_core::placement::TenantId;
+use lampfield_core::provider::{self, ProviderKind};
+use lampfield_core::state::DeviceState;
+use toml::Spanned;
+
+use super::Native;
+use super::file::{Context, Hint, HintRange, KindName, Pattern, Provider, Tenant};
+
+impl Native<'_> {
+    pub(super) fn tenants(&mut self, tenants: Vec<Tenant>) {
+        for tenant in tenants {
+            let name = tenant.name.get_ref();
+            if name.is_empty() || self.draft.find_tenant(name).is_some() {
+                let text = format!("'{name}' is no name, or that of another [[tenant]]");
+                self.error(&tenant.name, text);
+            } else if self.draft.core.tenants.len() > usize::from(u16::MAX) {
+                self.error(&tenant.name, format!("there are more than {} tenants", u16::MAX));
+            } else {
+                let domain = tenant.domain.as_ref().map(|domain| domain.get_ref().as_str());
+                if domain.is_some_and(|d| d.is_empty() || d.contains(|c: char| !is_host_char(c))) {
+                    let domain = domain.unwrap_or_default();
+                    self.error(&tenant.name, format!("domain '{domain}' is no host name"));
+                }
+                let (name, domain) = (name.as_str().into(), domain.map(Arc::from));
+                self.draft.core.tenants.push(config::Tenant { name, domain });
+            }
+        }
+    }
+
+    pub(super) fn providers(&mut self, providers: Vec<Provider>) {
+        for provider in providers {
+            let label = provider.label.get_ref();
+            if label.is_empty() || label.len() > 39 || label.contains(['/', ':', ',', '&']) {
+                self.error(
+                    &provider.label,
+                    format!("'{label}' is no label: 1 to 39 bytes without / : , & expected"),
+                );
+                continue;
+            }
+            let initial = provider.initial.as_ref().map_or(Some(DeviceState::Unknown), |text| {
+                let state = DeviceState::from_token(text.get_ref());
+                let is_known = text.get_ref().eq_ignore_ascii_case(state.token());
+                is_known.then_some(state)
+            });
+            let Some(initial) = initial else {
+                let tokens = DeviceState::ALL.map(DeviceState::token).join(", ");
+                if let Some(text) = &provider.initial {
+                    self.error(text, format!("'{}': one of {tokens} expected", text.get_ref()));
+                }
+                continue;
+            };
+            let names = |names: Vec<String>| names.into_iter().map(Arc::from).collect();
+            self.draft.core.providers.add(provider::Provider {
+                label: label.as_str().into(),
+                kind: match provider.kind {
+                    KindName::Technology => ProviderKind::Technology,
+                    KindName::Device => ProviderKind::Device,
+                    KindName::Presence => ProviderKind::Presence,
+                },
+                settable: provider.settable,
+                initial,
+                names: provider.names.map(names),
+            });
+        }
+    }
+
+    pub(super) fn contexts(&mut self, contexts: Vec<Context>) {
+        for context in contexts {
+            let Some(tenant) = self.tenant_of(context.tenant.as_ref(), &context.name) else {
+                continue;
+            };
+            let name = context.name.get_ref();
+            let result = self.draft.core.dialplan.add_context(tenant, name);
+            self.dialplan(&context.name, result);
+            for included in &context.include {
+                let dialplan = &mut self.draft.core.dialplan;
+                let result = dialplan.add_include(tenant, name, included.get_ref());
+                self.dialplan(included, result);
+            }
+            if context.autohints {
+                let result = self.draft.core.dialplan.set_autohints(tenant, name);
+                self.dialplan(&context.name, result);
+            }
+        }
+    }
+
+    pub(super) fn hints(&mut self, hints: Vec<Spanned<Hint>>) {
+        for entry in hints {
+            let Hint { tenant, context, exten, hint } = entry.get_ref();
+            if exten.get_ref().starts_with('_') {
+                self.error(exten, "a pattern belongs into [[pattern]]");
+                continue;
+            }
+            let Some((tenant, template)) = self.parts(tenant.as_ref(), &entry, hint) else {
+                continue;
+            };
+            let hint = template.instantiate(context, exten.get_ref());
+            let dialplan = &mut self.draft.core.dialplan;
+            let result = dialplan.add_hint(tenant, context, exten.get_ref(), hint);
+            self.dialplan(exten, result);
+        }
+    }
+
+    pub(super) fn ranges(&mut self, ranges: Vec<Spanned<HintRange>>) {
+        for entry in ranges {
+            let HintRange { tenant, context, range, hint } = entry.get_ref();
+            let Some((tenant, template)) = self.parts(tenant.as_ref(), &entry, hint) else {
+                continue;
+            };
+            let result = match split_range(range.get_ref()) {
+                Ok((first, last)) => {
+                    let (first, last) = (first.into(), last.into());
+                    let range = dialplan::HintRange { first, last, template };
+                    self.draft.core.dialplan.add_range(tenant, context, range)
+                }
+                Err(error) => Err(error.into()),
+            };
+            self.dialplan(range, result);
+        }
+    }
+
+    pub(super) fn patterns(&mut self, patterns: Vec<Spanned<Pattern>>) {
+        for entry in patterns {
+            let Pattern { tenant, context, pattern, hint } = entry.get_ref();
+            let Some((tenant, template)) = self.parts(tenant.as_ref(), &entry, hint) else {
+                continue;
+            };
+            let dialplan = &mut self.draft.core.dialplan;
+            let result = dialplan.add_pattern(tenant, context, pattern.get_ref(), template);
+            self.dialplan(pattern, result);
+        }
+    }
+
+    /// Tenant and template of an entry; what is wrong with them is reported.
+    fn parts<T>(
+        &mut self,
+        tenant: Option<&Spanned<String>>,
+        entry: &Spanned<T>,
+        hint: &Spanned<String>,
+    ) -> Option<(TenantId, Template)> {
+        let tenant = self.tenant_of(tenant, entry);
+        let mut origin = self.source.place(hint);
+        origin.column = 0;
+        match Template::parse(hint.get_ref(), &Globals::new(), &origin.to_string()) {
+            Ok(template) => Some((tenant?, template)),
+            Err(error) => {
+                self.error(hint, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn dialplan<T>(&mut self, value: &Spanned<T>, result: Result<(), DialplanError>) {
+        let place = self.source.place(value);
+        self.draft.dialplan(&place, false, result);
+    }
+}
+
+/// What an authority may have: names, addresses, IPv6 in brackets, a port.
+fn is_host_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '[' | ']' | ':')
+}

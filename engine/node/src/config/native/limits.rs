@@ -1,0 +1,55 @@
+//! `[limits]` of `lampfield.toml`.
+
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::Native;
+use super::file::Limits;
+
+impl Native<'_> {
+    pub(super) fn limits(&mut self, file: Limits) {
+        let mut limits = self.draft.core.limits.clone();
+        let counts: [(Option<Spanned<u32>>, &mut u32); 9] = [
+            (file.subscription_count_max, &mut limits.subscription_count_max),
+            (file.watcher_count_max, &mut limits.watcher_count_max),
+            (file.subscription_per_source_max, &mut limits.subscription_per_source_max),
+            (file.extension_count_max, &mut limits.extension_count_max),
+            (file.source_count_max, &mut limits.source_count_max),
+            (file.expires_max_s, &mut limits.expires_max_s),
+            (file.expires_default_s, &mut limits.expires_default_s),
+            (file.hop_window_initial, &mut limits.hop_window_initial),
+            (file.hop_window_max, &mut limits.hop_window_max),
+        ];
+        for (value, limit) in counts {
+            *limit = self.positive(value.as_ref()).unwrap_or(*limit);
+        }
+        let sizes: [(Option<Spanned<u32>>, &mut usize); 5] = [
+            (file.notify_per_turn_max, &mut limits.notify_per_turn_max),
+            (file.transaction_count_max, &mut limits.transaction_count_max),
+            (file.presence_text_bytes_max, &mut limits.presence_text_bytes_max),
+            (file.accept_value_count_max, &mut limits.accept_value_count_max),
+            (file.dialog_bytes_max, &mut limits.dialog_bytes_max),
+        ];
+        for (value, limit) in sizes {
+            *limit = self.positive(value.as_ref()).map_or(*limit, |value| value as usize);
+        }
+        let times: [(Option<Spanned<u32>>, u64, &mut Duration); 4] = [
+            (file.t1_ms, 1, &mut limits.t1),
+            (file.t2_ms, 1, &mut limits.t2),
+            (file.probe_after_s, 1000, &mut limits.probe_after),
+            (file.transaction_memory_s, 1000, &mut limits.transaction_memory),
+        ];
+        for (value, unit_ms, limit) in times {
+            let value = self.positive(value.as_ref()).map(|value| u64::from(value) * unit_ms);
+            *limit = value.map_or(*limit, Duration::from_millis);
+        }
+        if let Some(percent) = file.expires_jitter_percent {
+            if *percent.get_ref() > 90 {
+                self.error(&percent, "a percentage from 0 to 90 expected");
+            }
+            limits.expires_jitter_percent = *percent.get_ref();
+        }
+        self.draft.core.limits = limits;
+    }
+}
