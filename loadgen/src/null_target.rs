@@ -1,8 +1,8 @@
 //! `lampload null-target`: the least a presence server can do, to find the generator's own
 //! ceiling, and a server that errs on demand, to prove that the generator notices.
 //!
-//! It answers SUBSCRIBE with 200 and a NOTIFY, and `SET exten STATE` datagrams with a NOTIFY to
-//! each watcher of that extension. It keeps no timers: nothing is retransmitted, nothing expires.
+//! It answers SUBSCRIBE with 200 and a NOTIFY, and a `SET exten STATE` datagram or a PUBLISH with
+//! a NOTIFY to each watcher of that extension. It keeps no timers: nothing is retransmitted, nothing expires.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -15,7 +15,7 @@ use lampfield_net::sys::{BatchSocket, Datagram, ReceiveBatch, SocketOptions, wai
 use lampfield_wire::{Framing, HeaderName, Message, NameAddr, parse_expires};
 
 use crate::document;
-use crate::lamp::{BodyFormat, DeviceState};
+use crate::lamp::{self, BodyFormat, DeviceState, Lamp};
 use crate::limits::NULL_WATCHER_COUNT_MAX;
 use crate::outcome::{LoadError, Outcome};
 use crate::request::{put, write_answer};
@@ -81,6 +81,7 @@ struct Target {
     by_call_id: HashMap<Vec<u8>, usize>,
     watchers: HashMap<String, Vec<usize>>,
     states: HashMap<String, DeviceState>,
+    entity_tags: HashMap<String, String>,
     local: String,
     refuse: Option<u16>,
     fault: Option<(Fault, u64)>,
@@ -144,6 +145,7 @@ impl Target {
             // An answer to one of our NOTIFYs.
             None => {}
             Some(b"SUBSCRIBE") => self.subscribe(peer, &message),
+            Some(b"PUBLISH") => self.publish(peer, &message),
             Some(_) => {
                 write_answer(&message, 405, Some("null"), &mut self.out);
                 self.end_datagram(peer);
@@ -168,6 +170,50 @@ impl Target {
         "OK".into()
     }
 
+    /// Takes a state by PUBLISH; the entity-tag is the number of publications taken so far.
+    fn publish(&mut self, peer: SocketAddr, message: &Message<'_>) {
+        let uri = message.request_uri().and_then(|uri| uri.strip_prefix(b"sip:"));
+        let user = uri.and_then(|uri| uri.split(|byte| *byte == b'@').next()).unwrap_or_default();
+        let extension = String::from_utf8_lossy(user).into_owned();
+        let if_match = message
+            .header_lines()
+            .find(|(_, spelling, _)| spelling.eq_ignore_ascii_case(b"SIP-If-Match"))
+            .map(|(_, _, value)| String::from_utf8_lossy(value).into_owned());
+        let content_type = message.header(HeaderName::ContentType).unwrap_or_default();
+        let state = match lamp::read(content_type, message.body()).map(|read| read.lamp) {
+            Some(Lamp::Idle) => DeviceState::NotInUse,
+            Some(Lamp::Busy) => DeviceState::InUse,
+            Some(Lamp::Ringing) => DeviceState::Ringing,
+            Some(Lamp::Hold) => DeviceState::OnHold,
+            Some(Lamp::Offline) => DeviceState::Unavailable,
+            Some(Lamp::Other) | None => return self.answer_publish(peer, message, 400, ""),
+        };
+        let known = self.entity_tags.get(&extension).cloned();
+        if if_match.is_some() && if_match != known {
+            return self.answer_publish(peer, message, 412, "");
+        }
+        let entity_tag = format!("e{}", self.branch_count);
+        self.branch_count += 1;
+        self.entity_tags.insert(extension.clone(), entity_tag.clone());
+        self.answer_publish(peer, message, 200, &format!("SIP-ETag: {entity_tag}\r\n"));
+        self.set(&format!("{extension} {}", state.token()));
+    }
+
+    fn answer_publish(&mut self, peer: SocketAddr, message: &Message<'_>, code: u16, more: &str) {
+        write_answer(message, code, Some("null"), &mut self.out);
+        self.add_headers(more);
+        self.end_datagram(peer);
+    }
+
+    /// Puts headers before the Content-Length and the empty line that end an answer.
+    fn add_headers(&mut self, more: &str) {
+        const END: &str = "Content-Length: 0\r\n\r\n";
+        let length = self.out.len() - END.len();
+        self.out.truncate(length);
+        self.out.extend_from_slice(more.as_bytes());
+        self.out.extend_from_slice(END.as_bytes());
+    }
+
     fn subscribe(&mut self, peer: SocketAddr, message: &Message<'_>) {
         if let Some(code) = self.refuse {
             write_answer(message, code, Some("null"), &mut self.out);
@@ -182,12 +228,7 @@ impl Target {
         let expires_s = message.header(HeaderName::Expires).and_then(parse_expires).unwrap_or(3600);
         let tag = created.then(|| format!("n{index}"));
         write_answer(message, 200, tag.as_deref(), &mut self.out);
-        // The answer ends with the empty line: put two more headers before it.
-        let length = self.out.len() - "Content-Length: 0\r\n\r\n".len();
-        self.out.truncate(length);
-        let contact = format!("Contact: <sip:{}>\r\nExpires: {expires_s}\r\n", self.local);
-        self.out.extend_from_slice(contact.as_bytes());
-        self.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        self.add_headers(&format!("Contact: <sip:{}>\r\nExpires: {expires_s}\r\n", self.local));
         self.end_datagram(peer);
         let subscriber = &mut self.subscribers[index];
         subscriber.active = expires_s > 0;

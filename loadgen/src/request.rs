@@ -106,7 +106,9 @@ pub fn write_answer(request: &Message<'_>, status: u16, to_tag: Option<&str>, ou
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        400 => "Bad Request",
         405 => "Method Not Allowed",
+        412 => "Conditional Request Failed",
         423 => "Interval Too Brief",
         481 => "Call/Transaction Does Not Exist",
         489 => "Bad Event",

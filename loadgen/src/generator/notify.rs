@@ -70,8 +70,9 @@ impl Generator {
         match sequence {
             Sequence::Reused => self.tally.counts.duplicate_count += 1,
             Sequence::Falling => self.tally.counts.out_of_order_count += 1,
-            _ if taken => self.take_state(local, message, now_ns),
-            _ => {}
+            // Refused by our profile: the target did its part, but the watcher shows nothing.
+            _ if !taken => self.mark_told(local, now_ns),
+            _ => self.take_state(local, message, now_ns),
         }
     }
 
@@ -111,6 +112,10 @@ impl Generator {
         }
         learn_dialog(self.watcher(local), message, HeaderName::From);
         self.take_body(local, message, now_ns);
+        self.mark_told(local, now_ns);
+    }
+
+    fn mark_told(&mut self, local: u32, now_ns: Nanos) {
         let watcher = self.watcher(local);
         if !watcher.told {
             watcher.told = true;

@@ -1,0 +1,12 @@
+//! Command-line stories against `lampload null-target` on loopback.
+
+#[path = "loadgen/faults.rs"]
+mod faults;
+#[path = "loadgen/report.rs"]
+mod report;
+#[path = "loadgen/schema.rs"]
+mod schema;
+#[path = "loadgen/stage.rs"]
+mod stage;
+#[path = "loadgen/ways.rs"]
+mod ways;
