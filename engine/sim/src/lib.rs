@@ -1,2 +1,101 @@
-//! See the crate description in `Cargo.toml`.
+//! A whole Lampfield node in one thread under virtual time: shards, phones, an attacker, and a
+//! network that loses, delays, duplicates and reorders, all from one seed.
+//!
+//! A world has four acts: trouble; 33 s of calm, after which every lamp must show the truth
+//! (invariant 1 of `DESIGN.md`); one more change that must arrive within 2 s; and the end of all
+//! subscriptions, after which nothing may be left. Everything the node sends is checked on the
+//! way (`audit.rs`). The truth comes from a slow second model (`model.rs`).
+//!
+//! A failure names its seed. To see it again:
+//!
+//! ```text
+//! cargo run --release -p lampfield-sim --bin soak -- --from SEED --seeds 1
+//! ```
 #![forbid(unsafe_code)]
+
+mod attacker;
+mod audit;
+mod cluster;
+mod digest;
+mod facts;
+mod judge;
+mod model;
+mod moves;
+mod network;
+mod phone;
+mod plan;
+mod queue;
+mod sabotage;
+mod sip;
+mod world;
+
+use std::fmt;
+
+pub use plan::Plan;
+pub use sabotage::Sabotage;
+
+/// What a world that kept its promises was like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Report {
+    /// Over every byte sent, and when.
+    pub digest: u64,
+    /// SIP messages the node sent.
+    pub packet_count: u64,
+    /// How the counters of all shards add up at the end: NOTIFYs acknowledged.
+    pub acknowledged_count: u64,
+    /// States that were replaced before they were sent.
+    pub conflated_count: u64,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// Shows it again.
+    pub seed: u64,
+    /// When, in seconds of the simulation.
+    pub at_s: f64,
+    /// What was wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, at_s, what } = self;
+        writeln!(f, "seed {seed} failed at {at_s:.6} s: {what}")?;
+        write!(
+            f,
+            "again: cargo run --release -p lampfield-sim --bin soak -- --from {seed} --seeds 1"
+        )
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Plays the world of a seed.
+///
+/// # Errors
+///
+/// The first promise the node broke.
+pub fn run(seed: u64) -> Result<Report, Failure> {
+    play(Plan::from_seed(seed))
+}
+
+/// Plays a planned world.
+///
+/// # Errors
+///
+/// The first promise the node broke.
+pub fn play(plan: Plan) -> Result<Report, Failure> {
+    let seed = plan.seed;
+    let mut world = world::World::new(plan);
+    let played = world.play();
+    let failure = |what| Failure { seed, at_s: world.now.as_nanos() as f64 / 1e9, what };
+    played.map_err(failure)?;
+    let stats = world.cluster.stats(world.now);
+    Ok(Report {
+        digest: world.digest.value(),
+        packet_count: world.packet_count,
+        acknowledged_count: stats.iter().map(|s| s.counters.notify_acked).sum(),
+        conflated_count: stats.iter().map(|s| s.counters.notify_conflated).sum(),
+    })
+}

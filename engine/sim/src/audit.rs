@@ -1,0 +1,253 @@
+//! Checks of everything the node sends, from the outside: it knows packets, not shards.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lampfield_core::Time;
+
+use crate::facts;
+use crate::phone::TRANSACTION;
+use crate::sip::{self, Sip};
+
+/// Every document is bounded, so every message is.
+const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// How long an answer may take inside the node: mesh, turns, a late tick.
+const ANSWER_MAX: Duration = Duration::from_millis(500);
+
+/// What the packets say so far.
+#[derive(Debug, Default)]
+pub(crate) struct Audit {
+    /// By Call-ID and the node's tag.
+    dialogs: HashMap<(String, String), DialogLog>,
+    /// SUBSCRIBEs handed to the node, by branch: until when an answer must come.
+    asked: BTreeMap<String, Time>,
+    /// Bytes in and out of addresses that nobody vouches for.
+    strangers: HashMap<SocketAddr, (usize, usize)>,
+}
+
+/// One dialog's NOTIFYs.
+#[derive(Debug, Default)]
+struct DialogLog {
+    cseq: u32,
+    version: Option<u32>,
+    in_flight: Option<InFlight>,
+    /// NOTIFYs in a row whose transaction ended without an answer.
+    unanswered_count: u32,
+    is_terminated: bool,
+    /// When the node may forget it.
+    expires_at: Option<Time>,
+    /// Why the node may have forgotten it before.
+    excuse: Option<&'static str>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    branch: String,
+    bytes: Vec<u8>,
+    sent_at: Time,
+    is_answered: bool,
+}
+
+impl Audit {
+    /// A packet is handed to the node.
+    pub(crate) fn incoming(
+        &mut self,
+        peer: SocketAddr,
+        is_stranger: bool,
+        bytes: &[u8],
+        now: Time,
+    ) {
+        if is_stranger {
+            self.strangers.entry(peer).or_default().0 += bytes.len();
+            return;
+        }
+        let Ok(message) = Sip::parse(bytes) else { return };
+        match message.code() {
+            Some(code) if code >= 200 => self.answered(code, &message),
+            None if message.method() == Some("SUBSCRIBE") => {
+                self.asked.insert(message.branch().to_owned(), now + ANSWER_MAX);
+                if message.header("Expires") == "0" {
+                    let key = (message.header("Call-ID").to_owned(), message.tag("To").to_owned());
+                    if let Some(log) = self.dialogs.get_mut(&key) {
+                        log.excuse = Some("unsubscribed");
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answered(&mut self, code: u16, answer: &Sip<'_>) {
+        let key = (answer.header("Call-ID").to_owned(), answer.tag("From").to_owned());
+        let Some(log) = self.dialogs.get_mut(&key) else { return };
+        let Some(in_flight) = &mut log.in_flight else { return };
+        if in_flight.branch != answer.branch() {
+            return;
+        }
+        in_flight.is_answered = true;
+        log.unanswered_count = 0;
+        if code >= 300 && answer.header("Retry-After").is_empty() {
+            log.excuse = Some("a NOTIFY was refused");
+        }
+    }
+
+    /// A packet leaves the node.
+    pub(crate) fn outgoing(
+        &mut self,
+        peer: SocketAddr,
+        is_stranger: bool,
+        bytes: &[u8],
+        now: Time,
+    ) -> Result<(), String> {
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return Err(format!("a message of {} bytes to {peer}", bytes.len()));
+        }
+        if is_stranger {
+            let (sent, got) = self.strangers.entry(peer).or_default();
+            *got += bytes.len();
+            return if *got > *sent {
+                Err(format!("{peer} is nobody, sent {sent} bytes and got {got}"))
+            } else {
+                Ok(())
+            };
+        }
+        let message = Sip::parse(bytes)?;
+        for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
+            if message.header(name).is_empty() {
+                return Err(format!("{} without {name}", message.start));
+            }
+        }
+        match message.code() {
+            Some(code) => self.response(code, &message, now),
+            None if message.method() == Some("NOTIFY") => self.notify(&message, bytes, now),
+            None => Err(format!("the node sends {}", message.start)),
+        }
+    }
+
+    fn response(&mut self, code: u16, message: &Sip<'_>, now: Time) -> Result<(), String> {
+        self.asked.remove(message.branch());
+        let known = [200, 400, 404, 481, 482, 500, 503];
+        if !known.contains(&code) {
+            return Err(format!("unexpected answer {code}"));
+        }
+        if message.tag("To").is_empty() {
+            return Err(format!("{code} without a To tag"));
+        }
+        if message.cseq().1 != "SUBSCRIBE" || code != 200 {
+            return Ok(());
+        }
+        let expires_s: u64 =
+            message.header("Expires").parse().map_err(|_| "200 without Expires".to_owned())?;
+        let key = (message.header("Call-ID").to_owned(), message.tag("To").to_owned());
+        let log = self.dialogs.entry(key).or_default();
+        log.expires_at = Some(now + Duration::from_secs(expires_s));
+        if expires_s == 0 {
+            log.excuse = Some("a fetch, or unsubscribed");
+        }
+        Ok(())
+    }
+
+    fn notify(&mut self, message: &Sip<'_>, bytes: &[u8], now: Time) -> Result<(), String> {
+        for name in ["Event", "Subscription-State", "Contact", "Max-Forwards", "Content-Type"] {
+            if message.header(name).is_empty() {
+                return Err(format!("NOTIFY without {name}"));
+            }
+        }
+        let call_id = message.header("Call-ID");
+        let (cseq, _) = message.cseq();
+        let key = (call_id.to_owned(), message.tag("From").to_owned());
+        let log = self.dialogs.entry(key).or_default();
+        if let Some(in_flight) = &log.in_flight {
+            if in_flight.branch == message.branch() {
+                return if in_flight.bytes == bytes {
+                    Ok(())
+                } else {
+                    Err(format!("{call_id}: a retransmission differs from its NOTIFY {cseq}"))
+                };
+            }
+            let is_over = now.since(in_flight.sent_at) >= TRANSACTION - Duration::from_millis(1);
+            if !in_flight.is_answered && !is_over {
+                return Err(format!("{call_id}: NOTIFY {cseq} while {} is in flight", log.cseq));
+            }
+            log.unanswered_count += u32::from(!in_flight.is_answered);
+        }
+        if cseq <= log.cseq {
+            return Err(format!("{call_id}: CSeq {cseq} after {}", log.cseq));
+        }
+        if log.is_terminated {
+            return Err(format!("{call_id}: NOTIFY {cseq} after the terminated one"));
+        }
+        let version = facts::version(message.body);
+        if version.is_some() && version <= log.version {
+            return Err(format!("{call_id}: version {version:?} after {:?}", log.version));
+        }
+        log.is_terminated = message.header("Subscription-State").starts_with("terminated");
+        if log.is_terminated {
+            log.excuse = Some("terminated");
+        }
+        if let Some(seconds) = sip::param(message.header("Subscription-State"), "expires") {
+            let seconds: u64 =
+                seconds.parse().map_err(|_| format!("{call_id}: expires={seconds}"))?;
+            // The 200 may be sent after the first NOTIFY, never with a longer time.
+            log.expires_at.get_or_insert(now + Duration::from_secs(seconds));
+        }
+        (log.cseq, log.version) = (cseq, version.or(log.version));
+        log.in_flight = Some(InFlight {
+            branch: message.branch().to_owned(),
+            bytes: bytes.to_vec(),
+            sent_at: now,
+            is_answered: false,
+        });
+        Ok(())
+    }
+
+    /// The node lost its memory of everything in flight.
+    pub(crate) fn node_restarted(&mut self) {
+        self.asked.clear();
+        for log in self.dialogs.values_mut() {
+            log.in_flight = None;
+        }
+    }
+
+    /// Every SUBSCRIBE was answered in time.
+    pub(crate) fn check_answers(&self, now: Time) -> Result<(), String> {
+        match self.asked.iter().find(|(_, until)| **until < now) {
+            Some((branch, until)) => {
+                Err(format!("the SUBSCRIBE {branch} was not answered until {until:?}"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Why the node may have forgotten a dialog; `None` if it must know it.
+    pub(crate) fn excuse(&self, call_id: &str, tag: &str, now: Time) -> Option<&'static str> {
+        let Some(log) = self.dialogs.get(&(call_id.to_owned(), tag.to_owned())) else {
+            return Some("it never had it");
+        };
+        let pending = log.in_flight.as_ref().is_some_and(|in_flight| {
+            !in_flight.is_answered && now.since(in_flight.sent_at) >= TRANSACTION
+        });
+        if log.unanswered_count + u32::from(pending) >= 2 {
+            return Some("two NOTIFYs in a row were not answered");
+        }
+        if log.expires_at.is_some_and(|at| at <= now) {
+            return Some("expired");
+        }
+        log.excuse
+    }
+
+    /// How many NOTIFYs the node sent last in a dialog, for messages.
+    pub(crate) fn describe(&self, call_id: &str, tag: &str) -> String {
+        match self.dialogs.get(&(call_id.to_owned(), tag.to_owned())) {
+            Some(log) => format!(
+                "last NOTIFY {} at {:?}, answered {:?}, terminated {}",
+                log.cseq,
+                log.in_flight.as_ref().map(|f| f.sent_at),
+                log.in_flight.as_ref().map(|f| f.is_answered),
+                log.is_terminated
+            ),
+            None => "no NOTIFY was ever sent".to_owned(),
+        }
+    }
+}
