@@ -14,8 +14,8 @@ const CPU_SHARE_MAX: f64 = 0.95;
 pub struct Evidence<'a> {
     /// Lateness of changes, caused by us.
     pub lateness: &'a Times,
-    /// How long threads had been busy when they handled each NOTIFY.
-    pub busy: &'a Times,
+    /// How long each NOTIFY can have waited for us.
+    pub wait: &'a Times,
     /// CPU share of the busiest generator thread in the change phase.
     pub cpu_share_max: f64,
     /// Datagrams the kernel dropped because our sockets were full.
@@ -33,7 +33,7 @@ pub fn objections(evidence: &Evidence<'_>) -> Vec<String> {
     let limit_ms = limit_ns as f64 / MILLISECOND as f64;
     for (times, what) in [
         (evidence.lateness, "changes left late"),
-        (evidence.busy, "NOTIFYs were handled late, threads having been busy without a pause"),
+        (evidence.wait, "NOTIFYs waited for a busy thread"),
     ] {
         let p99_ns = times.at_quantile_ns(0.99);
         if times.count() > 0 && p99_ns > limit_ns {
@@ -108,7 +108,7 @@ mod tests {
         let (good, late) = (times(&[1; 100]), times(&[20; 100]));
         let honest = Evidence {
             lateness: &good,
-            busy: &good,
+            wait: &good,
             cpu_share_max: 0.5,
             kernel_dropped_count: 0,
             send_dropped_count: 0,
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(objections(&honest), Vec::<String>::new());
         for (evidence, want) in [
             (Evidence { lateness: &late, ..honest.clone() }, "changes left late: p99 20.0"),
-            (Evidence { busy: &late, ..honest.clone() }, "handled late"),
+            (Evidence { wait: &late, ..honest.clone() }, "NOTIFYs waited"),
             (Evidence { cpu_share_max: 0.96, ..honest.clone() }, "96 % of its core"),
             (Evidence { kernel_dropped_count: 3, ..honest.clone() }, "dropped 3 datagrams"),
             (Evidence { send_dropped_count: 2, ..honest.clone() }, "2 of our datagrams"),

@@ -198,9 +198,9 @@ pub struct Tally {
     pub first_notify: Times,
     /// Lateness of our own SUBSCRIBEs.
     pub subscribe_lateness: Times,
-    /// How long the thread had been busy without a pause when it handled each NOTIFY of the
-    /// change phase: an upper bound of what it added to the latency.
-    pub busy: Times,
+    /// How long each NOTIFY of the change phase can have waited for us, at most: since its socket
+    /// was last seen empty, or the thread last slept. What we may have added to the latency.
+    pub wait: Times,
     /// Why subscriptions failed.
     pub failures: BTreeMap<String, u64>,
     /// Why active subscriptions ended.
@@ -219,7 +219,7 @@ impl Tally {
             (&mut self.subscribe_answer, &other.subscribe_answer),
             (&mut self.first_notify, &other.first_notify),
             (&mut self.subscribe_lateness, &other.subscribe_lateness),
-            (&mut self.busy, &other.busy),
+            (&mut self.wait, &other.wait),
         ] {
             mine.merge(theirs);
         }

@@ -70,6 +70,8 @@ struct Subscriber {
     event: String,
     format: BodyFormat,
     peer: SocketAddr,
+    /// CSeq header of the newest SUBSCRIBE.
+    asked: Vec<u8>,
     cseq: u32,
     version: u32,
     active: bool,
@@ -231,6 +233,12 @@ impl Target {
         self.add_headers(&format!("Contact: <sip:{}>\r\nExpires: {expires_s}\r\n", self.local));
         self.end_datagram(peer);
         let subscriber = &mut self.subscribers[index];
+        let asked = message.header(HeaderName::CSeq).unwrap_or_default();
+        if subscriber.asked == asked {
+            // Sent again because our answer was late; its NOTIFY is on the way.
+            return;
+        }
+        subscriber.asked = asked.to_vec();
         subscriber.active = expires_s > 0;
         let state = self.states.get(&subscriber.extension).copied();
         self.notify(index, state.unwrap_or(DeviceState::NotInUse), None);
@@ -265,6 +273,7 @@ impl Target {
             event: text(message.header(HeaderName::Event)?),
             format,
             peer,
+            asked: Vec::new(),
             cseq: 0,
             version: 0,
             active: true,

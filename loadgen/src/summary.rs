@@ -128,7 +128,7 @@ fn generator_part(found: &Found) -> GeneratorPart {
     let notify_count: u64 = in_changes().map(|cost| cost.notify_count).sum();
     let objections = objections(&Evidence {
         lateness: &changes.lateness,
-        busy: &tally.busy,
+        wait: &tally.wait,
         cpu_share_max,
         kernel_dropped_count: found.kernel_dropped_count,
         send_dropped_count: tally.counts.send_dropped_count,
@@ -139,7 +139,7 @@ fn generator_part(found: &Found) -> GeneratorPart {
         objections,
         lateness: changes.lateness.quantiles(),
         subscribe_lateness: tally.subscribe_lateness.quantiles(),
-        busy: tally.busy.quantiles(),
+        wait: tally.wait.quantiles(),
         cpu_share_max,
         cpu_us_per_notify: (notify_count > 0).then(|| cpu_ns as f64 / 1000.0 / notify_count as f64),
         kernel_dropped_count: found.kernel_dropped_count,

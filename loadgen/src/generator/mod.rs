@@ -44,6 +44,9 @@ const RECEIVE_BURST_MAX: usize = 16;
 /// Longest sleep: how late a phase change may be noticed.
 const SLEEP_MAX_NS: Nanos = 5 * MILLISECOND;
 
+/// A wait that took longer did sleep, so every socket was empty.
+const SLEPT_NS: Nanos = 10_000;
+
 /// CPU and wall time of a thread in one phase.
 #[derive(Clone, Copy, Debug)]
 pub struct PhaseCost {
@@ -96,8 +99,12 @@ pub(crate) struct Generator {
     messages_until_second_reader: u32,
     pub(crate) tally: Tally,
     pub(crate) phase: Phase,
-    /// When the thread last woke from a wait with nothing to do.
-    pub(crate) awake_ns: Nanos,
+    /// When the thread last woke from a sleep: nothing was waiting then.
+    awake_ns: Nanos,
+    /// When each socket was last seen empty.
+    drained_ns: Vec<Nanos>,
+    /// Since when the datagram in hand can have been waiting for us, at the earliest.
+    pub(crate) waiting_since_ns: Nanos,
 }
 
 /// An answer that waits.
@@ -175,6 +182,8 @@ impl Generator {
             tally: Tally::default(),
             phase: Phase::Prime,
             awake_ns: 0,
+            drained_ns: vec![0; sockets.len()],
+            waiting_since_ns: 0,
             sockets,
             scenario,
         })
@@ -205,10 +214,11 @@ impl Generator {
             self.take_notes();
             self.work_off_timers();
             self.publish_live();
-            let sleep_ns = self.sleep_ns();
+            let (before_ns, sleep_ns) = (self.clock.now(), self.sleep_ns());
             self.poller.wait(Duration::from_nanos(sleep_ns), &mut ready).map_err(broken)?;
-            if sleep_ns > 0 {
-                self.awake_ns = self.clock.now();
+            let after_ns = self.clock.now();
+            if after_ns - before_ns > SLEPT_NS {
+                self.awake_ns = after_ns;
             }
             for event in &ready {
                 self.receive(event.token as usize, &mut batch).map_err(broken)?;
@@ -340,7 +350,12 @@ impl Generator {
 
     fn receive(&mut self, socket: usize, batch: &mut ReceiveBatch) -> std::io::Result<()> {
         for _ in 0..RECEIVE_BURST_MAX {
+            let asked_ns = self.clock.now();
             let count = self.sockets[socket].receive(batch)?;
+            self.waiting_since_ns = self.awake_ns.max(self.drained_ns[socket]);
+            if count < BATCH_COUNT {
+                self.drained_ns[socket] = asked_ns;
+            }
             if count == 0 {
                 break;
             }

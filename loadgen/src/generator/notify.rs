@@ -63,8 +63,8 @@ impl Generator {
         }
         self.tally.counts.notify_count += 1;
         if self.phase == Phase::Changes {
-            let busy_ns = self.clock.now().saturating_sub(self.awake_ns);
-            self.tally.busy.record(busy_ns);
+            let wait_ns = self.clock.now().saturating_sub(self.waiting_since_ns);
+            self.tally.wait.record(wait_ns);
         }
         let taken = self.answer_as_profiled(socket, peer, message, now_ns);
         match sequence {

@@ -203,8 +203,8 @@ pub struct GeneratorPart {
     pub lateness: Option<Quantiles>,
     /// Lateness of SUBSCRIBEs.
     pub subscribe_lateness: Option<Quantiles>,
-    /// How long threads had been busy at each NOTIFY.
-    pub busy: Option<Quantiles>,
+    /// How long each NOTIFY can have waited for us, at most.
+    pub wait: Option<Quantiles>,
     /// CPU share of the busiest thread in the change phase.
     pub cpu_share_max: f64,
     /// CPU per NOTIFY received and answered in the change phase.

@@ -138,8 +138,9 @@ fn write_latency(report: &Report, out: &mut String) -> Result {
         }
         None => writeln!(out, "NOTIFY: not claimed, the generator was the bottleneck")?,
     }
+    write_row("own lateness of SUBSCRIBEs", report.generator.subscribe_lateness.as_ref(), out)?;
     write_row("own lateness of changes", report.generator.lateness.as_ref(), out)?;
-    write_row("own busy time at a NOTIFY", report.generator.busy.as_ref(), out)?;
+    write_row("NOTIFY waiting for us, at most", report.generator.wait.as_ref(), out)?;
     writeln!(out)
 }
 

@@ -69,6 +69,6 @@ fn json_and_hgrm_are_written_and_keep_to_the_schema() {
     broken["lamps"]["right_count"] = Value::from(-1);
     broken["notify"]["invented"] = Value::from(1);
     broken["outcome"] = Value::from("splendid");
-    broken["generator"].as_object_mut().expect("an object").remove("busy");
+    broken["generator"].as_object_mut().expect("an object").remove("wait");
     assert_eq!(violations(&schema, &broken).len(), 4);
 }
