@@ -121,6 +121,21 @@ impl Mesh {
         }
     }
 
+    /// Sends something else than core's messages to one shard.
+    pub(super) fn send_one(&mut self, to: ShardId, message: ToShard) {
+        if let Some(peer) = self.peers.get_mut(usize::from(to.0)) {
+            peer.push(message);
+        }
+    }
+
+    /// Sends something to all other shards.
+    pub(super) fn send_all(&mut self, message: impl Fn() -> ToShard) {
+        let own = usize::from(self.own.0);
+        for (_, peer) in self.peers.iter_mut().enumerate().filter(|(at, _)| *at != own) {
+            peer.push(message());
+        }
+    }
+
     /// Sends what waits; true when nothing does any more.
     pub(super) fn flush(&mut self) -> bool {
         self.peers.iter_mut().filter_map(|peer| (!peer.flush()).then_some(())).count() == 0

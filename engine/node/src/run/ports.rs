@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use anyhow::Context as _;
+use lampfield_core::Time;
 use lampfield_core::flow::{ConnectionId, Flow, Transport};
-use lampfield_net::sys::{Datagram, Poller, Received};
+use lampfield_core::placement::ShardId;
+use lampfield_net::sys::{Datagram, Poller, Ready, Received};
+use lampfield_net::tcp::{StreamCounts, StreamLimits, StreamMessage, StreamTable, StreamTarget};
 use lampfield_net::udp::{UdpCounts, UdpPort};
 
 use crate::config::Listen;
@@ -22,7 +25,9 @@ pub struct Bound {
 
 /// Sockets of one shard.
 pub(super) struct Ports {
+    own: ShardId,
     udp: Vec<Port>,
+    streams: StreamTable,
     no_port_count: u64,
 }
 
@@ -38,22 +43,43 @@ impl Ports {
         listen: &[Listen],
         shard_count: u8,
     ) -> anyhow::Result<(Vec<Self>, Vec<Bound>)> {
-        let mut all: Vec<Self> =
-            (0..shard_count).map(|_| Self { udp: Vec::new(), no_port_count: 0 }).collect();
-        let mut bound = Vec::new();
-        for listen in listen.iter().filter(|listen| listen.transport == Transport::Udp) {
-            let mut address = listen.bind;
-            let refused = |address: SocketAddr| format!("cannot serve SIP on udp {address}");
-            UdpPort::claim(address).with_context(|| refused(address))?;
-            for ports in &mut all {
-                let port = UdpPort::bind(address).with_context(|| refused(address))?;
-                address = port.local_addr();
-                let advertised = listen.advertised;
-                ports.udp.push(Port { port, advertised, write_armed: false });
+        let mut all: Vec<Self> = (0..shard_count).map(|id| Self::new(ShardId(id))).collect();
+        let mut bound = Vec::with_capacity(listen.len());
+        for listen in listen {
+            let transport = listen.transport;
+            let token = transport.token().to_ascii_lowercase();
+            let refused = || format!("cannot serve SIP on {token} {}", listen.bind);
+            match transport {
+                Transport::Udp => UdpPort::claim(listen.bind),
+                Transport::Tcp => StreamTable::claim(listen.bind),
             }
-            bound.push(Bound { transport: Transport::Udp, address });
+            .with_context(refused)?;
+            // The first shard finds a free port where none is named; the others share it.
+            let mut address = listen.bind;
+            for ports in &mut all {
+                address = ports.bind(address, listen).with_context(refused)?;
+            }
+            bound.push(Bound { transport, address });
         }
         Ok((all, bound))
+    }
+
+    fn new(own: ShardId) -> Self {
+        let streams = StreamTable::new(StreamLimits::default());
+        Self { own, udp: Vec::new(), streams, no_port_count: 0 }
+    }
+
+    fn bind(&mut self, address: SocketAddr, listen: &Listen) -> io::Result<SocketAddr> {
+        let advertised = listen.advertised;
+        match listen.transport {
+            Transport::Udp => {
+                let port = UdpPort::bind(address)?;
+                let address = port.local_addr();
+                self.udp.push(Port { port, advertised, write_armed: false });
+                Ok(address)
+            }
+            Transport::Tcp => self.streams.listen(address, advertised),
+        }
     }
 
     /// The smallest receive buffer among the UDP sockets, in bytes of the kernel's counting.
@@ -66,15 +92,36 @@ impl Ports {
         self.udp
             .iter()
             .enumerate()
-            .try_for_each(|(at, port)| poller.add(port.port.as_fd(), at as u64, false))
+            .try_for_each(|(at, port)| poller.add(port.port.as_fd(), at as u64, false))?;
+        self.streams.watch(poller)
+    }
+
+    /// Does what a ready socket is ready for, and hands on every message with its flow. Returns
+    /// the number of messages.
+    pub(super) fn on_ready(
+        &mut self,
+        poller: &Poller,
+        ready: Ready,
+        now: Time,
+        mut each: impl FnMut(Flow, &[u8]),
+    ) -> io::Result<usize> {
+        if StreamTable::owns(ready.token) {
+            let shard = self.own.0;
+            return Ok(self.streams.on_ready(poller, ready, since_start(now), |message| {
+                let StreamMessage { serial, local, peer, bytes } = message;
+                let connection = ConnectionId { shard, serial };
+                each(Flow { transport: Transport::Tcp, local, peer, connection }, bytes);
+            }));
+        }
+        let at = ready.token as usize;
+        if ready.writable {
+            self.on_writable(poller, at);
+        }
+        if ready.readable { self.receive(at, each) } else { Ok(0) }
     }
 
     /// Reads one batch from UDP socket `at` and hands every datagram on with its flow.
-    pub(super) fn receive(
-        &mut self,
-        at: usize,
-        mut each: impl FnMut(Flow, &[u8]),
-    ) -> io::Result<usize> {
+    fn receive(&mut self, at: usize, mut each: impl FnMut(Flow, &[u8])) -> io::Result<usize> {
         let Some(Port { port, advertised, .. }) = self.udp.get_mut(at) else { return Ok(0) };
         port.receive()?;
         let mut count = 0;
@@ -96,7 +143,7 @@ impl Ports {
         let (mut run, mut run_at, mut count) = (Vec::with_capacity(64), 0, 0);
         for (flow, bytes) in messages {
             let Some((at, datagram)) = self.datagram(flow, bytes) else {
-                self.no_port();
+                self.no_port_count += 1;
                 continue;
             };
             if at != run_at && !run.is_empty() {
@@ -114,23 +161,49 @@ impl Ports {
     }
 
     /// UDP socket `at` can be written again.
-    pub(super) fn on_writable(&mut self, poller: &Poller, at: usize) {
+    fn on_writable(&mut self, poller: &Poller, at: usize) {
         if let Some(port) = self.udp.get_mut(at) {
             port.port.flush();
             port.arm(poller, at);
         }
     }
 
+    /// Queues a message for a stream of this shard: the one the flow names, one to the same peer,
+    /// or one that is opened now. It leaves with [`Ports::finish_streams`].
+    pub(super) fn send_stream(&mut self, poller: &Poller, flow: Flow, bytes: &[u8], now: Time) {
+        let Flow { local, peer, connection, .. } = flow;
+        let serial = if connection.shard == self.own.0 { connection.serial } else { 0 };
+        let target = StreamTarget { serial, peer, local };
+        self.streams.send(poller, target, bytes, since_start(now));
+    }
+
+    /// Writes what was queued for streams, ends those whose time is over, and returns those that
+    /// have ended since the last call.
+    pub(super) fn finish_streams(&mut self, poller: &Poller, now: Time) -> Vec<ConnectionId> {
+        let moment = since_start(now);
+        self.streams.flush(poller, moment);
+        self.streams.sweep(poller, moment);
+        let shard = self.own.0;
+        let closed = self.streams.take_closed().into_iter();
+        closed.map(|serial| ConnectionId { shard, serial }).collect()
+    }
+
+    /// When [`Ports::finish_streams`] has something to end.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.streams.next_deadline().map(|moment| Time::ZERO + moment)
+    }
+
     /// Sends what waits for a full send buffer, as far as it goes. For a shard that is to end.
-    pub(super) fn flush(&mut self) {
+    pub(super) fn flush(&mut self, poller: &Poller, now: Time) {
         for port in &mut self.udp {
             port.port.flush();
         }
+        self.streams.flush(poller, since_start(now));
     }
 
-    /// Notes an output for which there is no socket.
-    pub(super) fn no_port(&mut self) {
-        self.no_port_count += 1;
+    /// Counts of all streams.
+    pub(super) fn stream_counts(&self) -> StreamCounts {
+        self.streams.counts()
     }
 
     /// Counts of all UDP sockets, and outputs for which there was no socket.
@@ -172,4 +245,9 @@ impl Port {
             let _ = poller.modify(self.port.as_fd(), at as u64, self.write_armed);
         }
     }
+}
+
+/// A core's time as the moment the sockets count with.
+fn since_start(now: Time) -> std::time::Duration {
+    now.since(Time::ZERO)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use lampfield_core::command::Command;
-use lampfield_core::flow::{ConnectionId, Transport};
+use lampfield_core::flow::Transport;
 use lampfield_core::placement::ShardId;
 use lampfield_core::record::Record;
 use lampfield_core::{Input, Outputs, Shard, ShardSetup, Time};
@@ -114,7 +114,7 @@ impl ShardLoop {
         for record in records {
             let now = self.clock.now();
             self.shard.handle(Input::Command(Command::Restore(record.clone())), now, &mut self.out);
-            self.flush();
+            self.flush(now);
         }
     }
 
@@ -127,9 +127,10 @@ impl ShardLoop {
         worked |= self.read_inbox(now);
         if self.shard.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.shard.handle(Input::Tick, now, &mut self.out);
-            self.flush();
+            self.flush(now);
             worked = true;
         }
+        worked |= self.finish_streams(now);
         self.mesh.flush();
         self.control.flush();
         if let Some(store) = &mut self.store {
@@ -147,25 +148,19 @@ impl ShardLoop {
             tracing::error!(shard = self.id.0, %error, "cannot ask which sockets are ready");
         }
         let mut count = 0;
-        for Ready { token, readable, writable } in &ready {
-            let at = *token as usize;
-            if *writable {
-                self.ports.on_writable(&self.poller, at);
-            }
-            if *readable {
-                count += self.read_socket(at, now);
-            }
+        for one in &ready {
+            count += self.read_socket(*one, now);
         }
         self.ready = ready;
         count
     }
 
-    fn read_socket(&mut self, at: usize, now: Time) -> usize {
-        let Self { ports, shard, out, .. } = self;
-        let received = ports.receive(at, |flow, bytes| {
+    fn read_socket(&mut self, ready: Ready, now: Time) -> usize {
+        let Self { ports, poller, shard, out, .. } = self;
+        let received = ports.on_ready(poller, ready, now, |flow, bytes| {
             shard.handle(Input::Message { flow, bytes }, now, out);
         });
-        self.flush();
+        self.flush(now);
         received.unwrap_or_else(|error| {
             tracing::error!(shard = self.id.0, %error, "cannot read a UDP socket");
             0
@@ -201,24 +196,50 @@ impl ShardLoop {
             ToShard::Query(id, query) => {
                 self.shard.handle(Input::Query { id, query }, now, &mut self.out);
             }
-            ToShard::StreamWrite(..) => self.ports.no_port(),
-            ToShard::ConnectionClosed(connection) => self.closed(connection, now),
+            ToShard::StreamWrite(flow, bytes) => {
+                self.ports.send_stream(&self.poller, flow, &bytes, now);
+            }
+            ToShard::ConnectionClosed(connection) => {
+                self.shard.handle(Input::ConnectionClosed(connection), now, &mut self.out);
+            }
             ToShard::Stop => self.stopping = true,
         }
-        self.flush();
+        self.flush(now);
     }
 
-    fn closed(&mut self, connection: ConnectionId, now: Time) {
-        self.shard.handle(Input::ConnectionClosed(connection), now, &mut self.out);
+    /// Writes the streams, and tells all shards of those that have ended: any of them may hold a
+    /// subscription that came over one. False when none has ended.
+    fn finish_streams(&mut self, now: Time) -> bool {
+        let closed = self.ports.finish_streams(&self.poller, now);
+        for connection in &closed {
+            self.shard.handle(Input::ConnectionClosed(*connection), now, &mut self.out);
+            self.mesh.send_all(|| ToShard::ConnectionClosed(*connection));
+        }
+        self.flush(now);
+        !closed.is_empty()
+    }
+
+    /// Hands stream messages to the executors that hold their connections.
+    fn send_streams(&mut self, now: Time) {
+        let streams = self.out.messages().filter(|(flow, _)| flow.transport == Transport::Tcp);
+        for (flow, bytes) in streams {
+            let holder = ShardId(flow.connection.shard);
+            if flow.connection.serial == 0 || holder == self.id {
+                self.ports.send_stream(&self.poller, flow, bytes, now);
+            } else {
+                self.mesh.send_one(holder, ToShard::StreamWrite(flow, bytes.to_vec()));
+            }
+        }
     }
 
     /// Sends everything the core has said since the last flush.
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Time) {
         if self.out.is_empty() {
             return;
         }
         let datagrams = self.out.messages().filter(|(flow, _)| flow.transport == Transport::Udp);
         self.sent_this_turn += self.ports.send(&self.poller, datagrams);
+        self.send_streams(now);
         if !self.out.to_shards.is_empty() {
             self.mesh.send(self.out.to_shards.drain(..));
         }
@@ -243,7 +264,8 @@ impl ShardLoop {
     /// Sleeps until there may be something to do.
     async fn sleep(&mut self) {
         let now = self.clock.now();
-        let mut at_most = sleep_for(now, self.shard.next_deadline());
+        let deadlines = [self.shard.next_deadline(), self.ports.next_deadline()];
+        let mut at_most = sleep_for(now, deadlines.into_iter().flatten().min());
         if at_most == Some(Duration::ZERO) {
             return;
         }
@@ -264,8 +286,9 @@ impl ShardLoop {
 
     /// Lets go of everything in order: what was said leaves, then the end is told.
     fn end(&mut self) {
-        self.flush();
-        self.ports.flush();
+        let now = self.clock.now();
+        self.flush(now);
+        self.ports.flush(&self.poller, now);
         self.mesh.flush();
         if let Some(store) = &mut self.store {
             store.drain();

@@ -19,6 +19,9 @@ struct Losses {
     receive_truncated_count: u64,
     send_dropped_count: u64,
     no_port_count: u64,
+    stream_refused_count: u64,
+    stream_slow_count: u64,
+    stream_message_dropped_count: u64,
     event_dropped_count: u64,
     queue_full_count: u64,
 }
@@ -63,6 +66,10 @@ impl Watch {
                     seen.receive_truncated_count - self.told.receive_truncated_count,
                 send_dropped = seen.send_dropped_count - self.told.send_dropped_count,
                 no_port = seen.no_port_count - self.told.no_port_count,
+                streams_refused = seen.stream_refused_count - self.told.stream_refused_count,
+                streams_slow = seen.stream_slow_count - self.told.stream_slow_count,
+                stream_messages_dropped =
+                    seen.stream_message_dropped_count - self.told.stream_message_dropped_count,
                 events_dropped = seen.event_dropped_count - self.told.event_dropped_count,
                 queue_full = seen.queue_full_count - self.told.queue_full_count,
                 "losses or full queues since the last look"
@@ -72,9 +79,13 @@ impl Watch {
     }
 
     fn losses(&self, ports: &Ports, mesh: &Mesh, control: &Outbox<FromShard>) -> Losses {
+        let streams = ports.stream_counts();
         let (ports, no_port_count) = ports.counts();
         let mut losses = Losses {
             no_port_count,
+            stream_refused_count: streams.refused_count,
+            stream_slow_count: streams.slow_count,
+            stream_message_dropped_count: streams.message_dropped_count,
             event_dropped_count: self.event_dropped_count,
             queue_full_count: mesh.waiting().1 + control.waited_count(),
             ..Losses::default()
