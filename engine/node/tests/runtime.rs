@@ -1,6 +1,7 @@
 //! A node of its own in this process or as a program: it answers, it sleeps, it ends.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,6 +85,34 @@ fn shards_share_a_port_sleep_when_idle_and_end_cleanly() {
         let ending = Instant::now();
         node.stop().expect("a clean end");
         assert!(ending.elapsed() < Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn streams_are_served_by_every_shard_and_closed_when_they_speak_something_else() {
+    for shard_count in [1, 2] {
+        let scratch = Scratch::new(&format!("streams-{shard_count}"));
+        let node = start(config(&scratch, shard_count, &[(Transport::Tcp, "127.0.0.1:0")]));
+        let address = node.bound()[0].address;
+        let mut clients: Vec<_> = (0..16)
+            .map(|_| {
+                let client = TcpStream::connect(address).expect("connected");
+                client.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+                client
+            })
+            .collect();
+        for client in &mut clients {
+            client.write_all(b"\r\n\r\n").expect("written");
+            let mut pong = [0; 2];
+            client.read_exact(&mut pong).expect("a pong");
+            assert_eq!(&pong, b"\r\n");
+        }
+        for client in &mut clients {
+            client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("written");
+            assert!(matches!(client.read(&mut [0; 64]), Ok(0) | Err(_)), "answered HTTP");
+        }
+        node.stop().expect("a clean end");
+        assert!(TcpStream::connect(address).is_err(), "still listening");
     }
 }
 
