@@ -84,6 +84,7 @@ struct Lead {
     driver: Option<Box<dyn Driver + Send>>,
     announcer: Option<Announcer>,
     locals: Vec<SocketAddr>,
+    resident_bytes: u64,
     progress: Progress,
 }
 
@@ -107,7 +108,17 @@ impl Lead {
         let announcer = Announcer::new(clock, Arc::clone(&scenario), notes);
         let progress = Progress::new(clock);
         let (driver, announcer) = (Some(driver), Some(announcer));
-        Ok(Lead { scenario, clock, shared, threads, driver, announcer, locals, progress })
+        Ok(Lead {
+            scenario,
+            clock,
+            shared,
+            threads,
+            driver,
+            announcer,
+            locals,
+            resident_bytes: 0,
+            progress,
+        })
     }
 
     fn run(mut self) -> Result<Found, LoadError> {
@@ -134,8 +145,8 @@ impl Lead {
             return Err(nothing_established(&self.scenario, &tally));
         }
         let kernel_dropped_count = crate::honesty::kernel_dropped_count(&self.locals);
-        let scenario = self.scenario;
-        Ok(Found { scenario, tally, costs, changes, kernel_dropped_count })
+        let (scenario, resident_bytes) = (self.scenario, self.resident_bytes);
+        Ok(Found { scenario, tally, costs, changes, kernel_dropped_count, resident_bytes })
     }
 
     /// Leads through all phases but the last.
@@ -161,6 +172,8 @@ impl Lead {
         self.phase(Phase::Warmup, warmup_ns, |_, _| false)?;
         let changes = self.changes()?;
         let settle_ns = nanos(self.scenario.settle_max).max(QUIET_NS);
+        // Everything is still there: records, dialogs, timelines, buffers.
+        self.resident_bytes = lampfield_net::sys::resident_bytes().unwrap_or(0);
         let mut last = (0, 0);
         self.phase(Phase::Settle, settle_ns, move |totals, now_ns| {
             if totals.notify_count != last.0 || last.1 == 0 {

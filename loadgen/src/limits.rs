@@ -40,8 +40,6 @@ pub const ERROR_TEXT_MAX: usize = 8;
 pub const EXEC_RUNNING_MAX: usize = 32;
 /// States waiting behind one unanswered PUBLISH of an extension.
 pub const PUBLISH_WAITING_MAX: usize = 64;
-/// Replies read from AMI are cut at this many bytes a line.
-pub const AMI_LINE_BYTES_MAX: usize = 16 * 1024;
 /// Answers waiting because of a `delay` profile, per thread.
 pub const DELAYED_ANSWER_MAX: usize = 1_000_000;
 /// Watchers of a `null-target`.

@@ -36,6 +36,9 @@ pub struct NullTargetArgs {
     /// Wait this long before the NOTIFYs of each change.
     #[arg(long, default_value = "0s", value_parser = parse_duration)]
     delay: Duration,
+    /// Do not answer every n-th SUBSCRIBE, as if it had been lost.
+    #[arg(long)]
+    ignore: Option<u64>,
     /// Refuse every SUBSCRIBE with this code.
     #[arg(long)]
     refuse: Option<u16>,
@@ -86,6 +89,8 @@ struct Target {
     entity_tags: HashMap<String, String>,
     local: String,
     refuse: Option<u16>,
+    ignore: Option<u64>,
+    subscribe_count: u64,
     fault: Option<(Fault, u64)>,
     change_notify_count: u64,
     branch_count: u64,
@@ -110,6 +115,7 @@ pub fn run(args: &NullTargetArgs) -> Result<Outcome, LoadError> {
     let mut target = Target {
         local: socket.local_addr().to_string(),
         refuse: args.refuse,
+        ignore: args.ignore,
         fault: args.fault,
         ..Target::default()
     };
@@ -217,6 +223,10 @@ impl Target {
     }
 
     fn subscribe(&mut self, peer: SocketAddr, message: &Message<'_>) {
+        self.subscribe_count += 1;
+        if self.ignore.is_some_and(|every| self.subscribe_count.is_multiple_of(every)) {
+            return;
+        }
         if let Some(code) = self.refuse {
             write_answer(message, code, Some("null"), &mut self.out);
             self.end_datagram(peer);

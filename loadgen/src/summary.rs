@@ -29,6 +29,8 @@ pub struct Found {
     pub changes: ChangeReport,
     /// Datagrams dropped at our sockets.
     pub kernel_dropped_count: u64,
+    /// Resident memory with all subscriptions in place.
+    pub resident_bytes: u64,
 }
 
 /// Builds the report.
@@ -144,7 +146,7 @@ fn generator_part(found: &Found) -> GeneratorPart {
         cpu_us_per_notify: (notify_count > 0).then(|| cpu_ns as f64 / 1000.0 / notify_count as f64),
         kernel_dropped_count: found.kernel_dropped_count,
         send_dropped_count: tally.counts.send_dropped_count,
-        resident_bytes: lampfield_net::sys::resident_bytes().unwrap_or(0),
+        resident_bytes: found.resident_bytes,
     }
 }
 

@@ -138,7 +138,7 @@ impl Generator {
             return;
         };
         let watcher = self.watcher(local);
-        let owed = std::mem::take(&mut watcher.notify_owed);
+        let owed = watcher.notify_owed;
         if let Some(version) = document.version {
             let before = watcher.document_version.replace(version);
             // A refresh may repeat the document it asks for, version and all.
@@ -166,7 +166,11 @@ impl Generator {
                     self.tally.from_sent.record(now_ns.saturating_sub(sent_ns));
                 }
             }
-            Judgement::Repeat if owed => counts.refresh_notify_count += 1,
+            // News may come between the refresh and its NOTIFY, so only a repeat pays the debt.
+            Judgement::Repeat if owed => {
+                counts.refresh_notify_count += 1;
+                self.watcher(local).notify_owed = false;
+            }
             Judgement::Repeat => counts.duplicate_count += 1,
             Judgement::Regressed => counts.out_of_order_count += 1,
             Judgement::Untrue => counts.untrue_count += 1,

@@ -213,7 +213,7 @@ pub struct GeneratorPart {
     pub kernel_dropped_count: u64,
     /// Not taken by our sockets.
     pub send_dropped_count: u64,
-    /// Resident memory at the end.
+    /// Resident memory with all subscriptions in place.
     pub resident_bytes: u64,
 }
 

@@ -88,3 +88,23 @@ fn answers_follow_the_profile_and_refused_notifies_are_not_shown() {
     assert_eq!(count("answered_count") + count("answer_lost_count"), 300);
     assert!((40..150).contains(&count("answer_lost_count")));
 }
+
+#[test]
+fn a_lost_subscribe_is_sent_again() {
+    let target = Target::start(&["--ignore", "10"]);
+    let run = target.fanout(&["--no-unsubscribe", "--json", "-"]);
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    // Ten of the first hundred are lost, and one of the ten repetitions.
+    let wants = [("/subscribe/established_count", 100), ("/subscribe/retransmitted_count", 11)];
+    assert_numbers(&run.json(), &wants);
+}
+
+#[test]
+fn subscriptions_are_refreshed_before_they_expire_and_that_is_no_duplicate() {
+    let target = Target::start(&[]);
+    let args = ["--expires", "10", "--duration", "12s", "--changes-rate", "1/s", "--json", "-"];
+    let run = target.fanout(&args);
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
+    let wants = [("/subscribe/refreshed_count", 100), ("/notify/refresh_count", 100)];
+    assert_numbers(&run.json(), &wants);
+}
