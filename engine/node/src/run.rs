@@ -57,10 +57,14 @@ pub fn run(config: NodeConfig, options: RunOptions) -> anyhow::Result<()> {
         // Before anything runs, so that no signal finds the default action.
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
+        // The control plane acts on it; watched here as well, so that one that comes before the
+        // control plane runs does not end the process.
+        let _hangup = signal(SignalKind::hangup()).context("cannot watch SIGHUP")?;
         let node = Node::start(config, reload)?;
         if let Some(path) = &options.ready_file {
             write_ready_file(path, &node)?;
         }
+        tracing::info!("ready");
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
             _ = interrupt.recv() => tracing::info!("SIGINT: ending; again to end at once"),

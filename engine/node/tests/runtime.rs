@@ -1,9 +1,10 @@
 //! A node of its own in this process or as a program: it answers, it sleeps, it ends.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use lampfield::config::{Listen, NodeConfig};
@@ -131,4 +132,90 @@ fn a_taken_port_and_a_taken_store_are_refused_in_words() {
     let text = refused(config(&scratch, 1, &[(Transport::Udp, "127.0.0.1:0")]));
     assert!(text.contains("lampfield.redb is in use by another process"), "{text}");
     node.stop().expect("a clean end");
+}
+
+/// The program, running, with what it said on stderr so far.
+struct Program {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Program {
+    fn start(scratch: &Scratch, shard_count: u8) -> Self {
+        let file = |name: &str| scratch.0.join(name).display().to_string();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_lampfield"))
+            .args(["run", "--listen", "udp:127.0.0.1:0", "--listen", "tcp:127.0.0.1:0"])
+            .args(["--shards", &shard_count.to_string(), "--state-dir", &file("state")])
+            .args(["--console", &file("console.sock"), "--ready-file", &file("ready")])
+            .env("LAMPFIELD_LOG", "info")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| tell.send(line))
+        });
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line with `text`.
+    fn says(&mut self, text: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| {
+                panic!("never said {text:?}, but:\n{}", self.seen.join("\n"));
+            });
+            self.seen.push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        let sent = Command::new("kill")
+            .args([format!("-{signal}"), self.child.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Waits for the end; fails if it takes longer than two seconds.
+    fn ends(mut self) -> Option<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(2), "did not end in time");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_program_says_where_it_listens_reloads_on_hangup_and_ends_on_a_signal() {
+    for (shard_count, signal) in [(1, libc::SIGTERM), (2, libc::SIGINT)] {
+        let scratch = Scratch::new(&format!("program-{shard_count}"));
+        let mut program = Program::start(&scratch, shard_count);
+        let udp = program.says("listening udp 127.0.0.1:");
+        program.says("listening tcp 127.0.0.1:");
+        program.says("ready");
+        let ready = std::fs::read_to_string(scratch.0.join("ready")).expect("a ready file");
+        let address = ready.lines().find_map(|line| line.strip_prefix("udp ")).expect("a UDP line");
+        assert!(udp.ends_with(address), "{udp} {address}");
+        program.signal(libc::SIGHUP);
+        program.says("SIGHUP: configuration");
+        program.signal(signal);
+        program.says("ended");
+        assert_eq!(program.ends(), Some(0));
+    }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use lampfield_core::placement::Placement;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 pub use client::{ShardClient, ShardError};
@@ -105,6 +106,7 @@ impl Control {
         }
         tasks.spawn_local(Rc::clone(&node.hub).switch_task(node.client.clone()));
         tasks.spawn_local(console.run(Rc::clone(&node)));
+        tasks.spawn_local(reload_on_hangup(Rc::clone(&node)));
         let shutdown = node.shutdown.clone();
         let result = tasks
             .run_until(async move {
@@ -120,6 +122,23 @@ impl Control {
         // Connections and their tasks end here, with the task set.
         drop(tasks);
         result
+    }
+}
+
+/// SIGHUP reads the configuration again; a bad one changes nothing.
+async fn reload_on_hangup(node: Rc<Node>) {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::warn!(%error, "cannot watch SIGHUP: reload by the console");
+            return;
+        }
+    };
+    while hangup.recv().await.is_some() {
+        match node.reload().await {
+            Ok(()) => tracing::info!("SIGHUP: configuration reloaded"),
+            Err(error) => tracing::error!("SIGHUP: configuration unchanged: {error:#}"),
+        }
     }
 }
 
