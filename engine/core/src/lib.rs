@@ -6,24 +6,43 @@
 //! inputs and times give equal bytes.
 #![forbid(unsafe_code)]
 
+mod admission;
+mod auth;
 pub mod body;
 pub mod command;
 pub mod config;
 pub mod dialplan;
+mod ended;
+mod extension;
 pub mod flow;
+mod hop;
 pub mod input;
+mod keep;
+mod lamp;
 pub mod limits;
 pub mod mesh;
+mod notifier;
 pub mod output;
 pub mod placement;
 pub mod provider;
+mod query;
 pub mod record;
+mod reload;
+mod respond;
 mod shard;
+mod slab;
+mod source;
 pub mod state;
 pub mod stats;
+mod subscribe;
+mod subscription;
+mod tag;
 pub mod time;
+mod timer;
+mod transaction;
 
 pub use input::Input;
 pub use output::Outputs;
 pub use shard::{Shard, ShardSetup};
+pub use source::canonical_name;
 pub use time::Time;

@@ -43,6 +43,9 @@ pub struct Limits {
     pub presence_text_bytes_max: usize,
     /// Values read from the Accept headers of one request.
     pub accept_value_count_max: usize,
+    /// Different documents of one extension (formats, dialects, names by which it was asked for).
+    /// Each costs about a KiB; beyond: 503 with Retry-After.
+    pub view_count_max: usize,
     /// Bytes of dialog state (Call-ID, URIs, routes, tags) kept for one subscription; beyond: 513.
     pub dialog_bytes_max: usize,
 }
@@ -68,6 +71,7 @@ impl Default for Limits {
             transaction_count_max: 1_000_000,
             presence_text_bytes_max: 1023,
             accept_value_count_max: 64,
+            view_count_max: 256,
             dialog_bytes_max: 4096,
         }
     }

@@ -1,6 +1,61 @@
-//! Messages between shards. Owned and `Send`; a crossing is an output, so a simulator can delay,
-//! reorder and lose it.
+//! Messages between shards. Owned and `Send`; a crossing is an output, so a simulator can delay
+//! and reorder it. The runtime keeps the order per sender and receiver and loses nothing.
+
+use std::sync::Arc;
+
+use crate::dialplan::Hint;
+use crate::flow::Flow;
+use crate::placement::TenantId;
+use crate::state::{DeviceState, Presence};
 
 /// A message from one shard to another.
 #[derive(Clone, Debug)]
-pub enum ShardMessage {}
+pub enum ShardMessage {
+    /// A SIP message that belongs to the receiver.
+    Sip {
+        /// Where it came from.
+        flow: Flow,
+        /// Its bytes.
+        bytes: Box<[u8]>,
+    },
+    /// The sender hints at a source of the receiver: it wants the state now and on every change.
+    Attach {
+        /// Whose source.
+        tenant: TenantId,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// The sender hints at it no longer.
+    Detach {
+        /// Whose source.
+        tenant: TenantId,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// State of a source, from its owner.
+    Source(SourceState),
+    /// A context with `autohints` gained a hint; every shard must find it from now on.
+    AutoHint {
+        /// Whose context.
+        tenant: TenantId,
+        /// The context.
+        context: Arc<str>,
+        /// The extension.
+        exten: Arc<str>,
+        /// Its hint.
+        hint: Arc<Hint>,
+    },
+}
+
+/// What the owner of a source tells those who hint at it.
+#[derive(Clone, Debug)]
+pub struct SourceState {
+    /// Whose source.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Device state, if anybody ever reported one.
+    pub device: Option<DeviceState>,
+    /// Presence, if anybody ever set one.
+    pub presence: Option<Presence>,
+}

@@ -43,22 +43,31 @@ impl Placement {
 
     /// The shard that owns an extension. `context` is the one the hint was *found* in.
     pub fn shard_of_extension(&self, tenant: TenantId, context: &str, exten: &str) -> ShardId {
-        self.shard_of(tenant, &[context, exten])
+        self.shard_of_partition(self.partition_of_extension(tenant, context, exten))
     }
 
     /// The shard that owns a state source, by its name as written (names are case-sensitive).
     pub fn shard_of_source(&self, tenant: TenantId, name: &str) -> ShardId {
-        self.shard_of(tenant, &[name])
+        self.shard_of_partition(self.partition_of(tenant, &[name]))
     }
 
-    fn shard_of(&self, tenant: TenantId, parts: &[&str]) -> ShardId {
+    /// The partition of an extension, below [`PARTITION_COUNT`].
+    pub fn partition_of_extension(&self, tenant: TenantId, context: &str, exten: &str) -> u16 {
+        self.partition_of(tenant, &[context, exten])
+    }
+
+    /// The shard that owns a partition.
+    pub fn shard_of_partition(&self, partition: u16) -> ShardId {
+        ShardId((u64::from(partition) % u64::from(self.shard_count)) as u8)
+    }
+
+    fn partition_of(&self, tenant: TenantId, parts: &[&str]) -> u16 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u16(tenant.0);
         for part in parts {
             hasher.write(part.as_bytes());
             hasher.write_u8(0xff);
         }
-        let partition = hasher.finish() % PARTITION_COUNT;
-        ShardId((partition % u64::from(self.shard_count)) as u8)
+        (hasher.finish() % PARTITION_COUNT) as u16
     }
 }

@@ -1,15 +1,68 @@
 //! The shard: one dispatcher from input to the module that reacts.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::config::Config;
+use lampfield_wire::{Framing, HeaderName, Message};
+
+use crate::admission::{self, ACCEPT, ALLOW, ALLOW_EVENTS};
+use crate::auth::Authenticator;
+use crate::command::Command;
+use crate::config::{Config, Dialect};
+use crate::dialplan::Hint;
+use crate::ended::Ended;
+use crate::extension::{ExtensionId, ExtensionKey, Extensions};
+use crate::flow::{Flow, Transport};
+use crate::hop::Hops;
+use crate::mesh::ShardMessage;
 use crate::placement::{Placement, ShardId};
+use crate::respond::{self, Answer};
+use crate::slab::Slab;
+use crate::source::{Links, Sources};
+use crate::stats::Stats;
+use crate::subscribe::{Outcome, Request};
+use crate::subscription::Subscription;
+use crate::tag::Tag;
+use crate::timer::{Retransmissions, Wheel};
+use crate::transaction::Transactions;
 use crate::{Input, Outputs, Time};
 
 /// One shard of the engine.
 #[derive(Debug)]
 pub struct Shard {
-    id: ShardId,
+    pub(crate) id: ShardId,
+    pub(crate) placement: Placement,
+    pub(crate) config: Arc<Config>,
+    pub(crate) durable: bool,
+    pub(crate) unix_at_zero_ms: u64,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) hasher: ahash::RandomState,
+    pub(crate) authenticator: Authenticator,
+    /// Configured extensions exist; false until the first input.
+    is_started: bool,
+    /// Somebody listens to events.
+    pub(crate) listens: bool,
+    pub(crate) stats: Stats,
+    pub(crate) sources: Sources,
+    pub(crate) links: Links,
+    pub(crate) extensions: Extensions,
+    /// Hints grown by `autohints`; the only hints that are not in the configuration.
+    pub(crate) auto_hints: hashbrown::HashMap<ExtensionKey, Arc<Hint>, ahash::RandomState>,
+    pub(crate) subscriptions: Slab<Subscription>,
+    /// Subscriptions of an earlier run that live in another slot than their tag says.
+    pub(crate) moved: hashbrown::HashMap<Tag, u32, ahash::RandomState>,
+    pub(crate) ended: Ended,
+    pub(crate) hops: Hops,
+    pub(crate) retransmissions: Retransmissions,
+    pub(crate) expiries: Wheel,
+    pub(crate) probes: Wheel,
+    pub(crate) transactions: Transactions,
+    /// Groups whose watchers are being told.
+    pub(crate) fanout: VecDeque<(ExtensionId, u16)>,
+    /// Header lines that every NOTIFY shares, up to the value of Content-Type.
+    pub(crate) shared_run: Vec<u8>,
+    /// Scratch space of the wheels.
+    pub(crate) due: Vec<(u32, u32)>,
 }
 
 /// What a shard is made from.
@@ -30,18 +83,265 @@ pub struct ShardSetup {
 }
 
 impl Shard {
-    /// Makes a shard; hints of the configuration that it owns exist from here on.
+    /// Makes a shard. Its first tick is due at once: then the configured extensions come to be.
     pub fn new(setup: ShardSetup) -> Self {
-        Self { id: setup.id }
+        let mut rng = fastrand::Rng::with_seed(setup.seed ^ u64::from(setup.id.0));
+        let [a, b, c, d] = [(); 4].map(|()| rng.u64(..));
+        let hasher = ahash::RandomState::with_seeds(a, b, c, d);
+        Self {
+            id: setup.id,
+            placement: setup.placement,
+            durable: setup.durable,
+            unix_at_zero_ms: setup.unix_at_zero_ms,
+            authenticator: Authenticator::new(&mut fastrand::Rng::with_seed(setup.seed)),
+            is_started: false,
+            listens: false,
+            stats: Stats::default(),
+            sources: Sources::new(hasher.clone()),
+            links: Links::new(hasher.clone()),
+            extensions: Extensions::new(hasher.clone()),
+            auto_hints: hashbrown::HashMap::with_hasher(hasher.clone()),
+            subscriptions: Slab::default(),
+            moved: hashbrown::HashMap::with_hasher(hasher.clone()),
+            ended: Ended::default(),
+            hops: Hops::new(rng.u64(..)),
+            retransmissions: Retransmissions::new(&setup.config.limits),
+            expiries: Wheel::default(),
+            probes: Wheel::default(),
+            transactions: Transactions::new(rng.u64(..)),
+            fanout: VecDeque::new(),
+            shared_run: shared_run(&setup.config),
+            due: Vec::new(),
+            config: setup.config,
+            rng,
+            hasher,
+        }
     }
 
     /// Reacts to one input, completely. `now` never goes backwards.
     pub fn handle(&mut self, input: Input<'_>, now: Time, out: &mut Outputs) {
-        let _ = (input, now, out, self.id);
+        if !self.is_started {
+            self.is_started = true;
+            self.make_extensions(now, out);
+        }
+        match input {
+            Input::Message { flow, bytes } => self.on_message(flow, bytes, now, out),
+            Input::Shard { from, message } => self.on_shard(from, message, now, out),
+            Input::Command(command) => self.on_command(command, now, out),
+            Input::Query { id, query } => self.answer(id, query, now, out),
+            // The next NOTIFY opens a new connection; nothing to do until then.
+            Input::ConnectionClosed(_) => {}
+            Input::Tick => self.on_tick(now, out),
+        }
+        if !self.fanout.is_empty() {
+            self.run_fanout(now, out);
+        }
     }
 
     /// When the next [`Input::Tick`] is due; `None` when nothing waits.
     pub fn next_deadline(&self) -> Option<Time> {
-        None
+        if !self.is_started || !self.fanout.is_empty() {
+            return Some(Time::ZERO);
+        }
+        let timers = [
+            self.retransmissions.next_deadline(),
+            self.expiries.next_deadline(),
+            self.probes.next_deadline(),
+        ];
+        timers.into_iter().flatten().min()
     }
+
+    /// Counters, gauges and latencies as they stand.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            subscription_count: u64::from(self.subscriptions.len()),
+            extension_count: u64::from(self.extensions.len()),
+            source_count: u64::from(self.sources.len()),
+            hop_count: u64::from(self.hops.len()),
+            ..self.stats.clone()
+        }
+    }
+
+    /// NOTIFYs that wait for an answer now: while there are some, answers are worth waiting for.
+    pub fn in_flight_count(&self) -> u64 {
+        self.stats.in_flight_count
+    }
+
+    fn on_tick(&mut self, now: Time, out: &mut Outputs) {
+        self.on_retransmissions(now, out);
+        self.on_expiries(now, out);
+        self.on_probes(now, out);
+        self.transactions.forget(now);
+        self.ended.forget(now);
+    }
+
+    fn on_command(&mut self, command: Command, now: Time, out: &mut Outputs) {
+        match command {
+            Command::SetDevice { tenant, device, state } => {
+                self.set_device(tenant, &device, state, now, out);
+            }
+            Command::SetPresence { tenant, presentity, presence, written } => {
+                self.set_presence((tenant, presentity), presence, written, now, out);
+            }
+            Command::Reload(config) => self.reload(config, now, out),
+            Command::Restore(record) => self.restore(&record, now, out),
+            Command::ListenEvents(listens) => self.listens = listens,
+        }
+    }
+
+    fn on_shard(&mut self, from: ShardId, message: ShardMessage, now: Time, out: &mut Outputs) {
+        match message {
+            ShardMessage::Sip { flow, bytes } => self.on_message(flow, &bytes, now, out),
+            ShardMessage::Attach { tenant, name } => self.attach(from, (tenant, name), now, out),
+            ShardMessage::Detach { tenant, name } => self.sources.detach(&(tenant, name), from),
+            ShardMessage::Source(state) => self.on_source(&state, now, out),
+            ShardMessage::AutoHint { tenant, context, exten, hint } => {
+                self.on_auto_hint((tenant, context, exten), hint, now, out);
+            }
+        }
+    }
+
+    /// Hands a message to the shard it belongs to.
+    pub(crate) fn forward(&mut self, to: ShardId, flow: Flow, bytes: &[u8], out: &mut Outputs) {
+        self.stats.counters.forwarded += 1;
+        out.to_shards.push((to, ShardMessage::Sip { flow, bytes: bytes.into() }));
+    }
+
+    fn on_message(&mut self, flow: Flow, bytes: &[u8], now: Time, out: &mut Outputs) {
+        self.stats.counters.message_in += 1;
+        if bytes.starts_with(b"SIP/2.0 ") {
+            return self.on_response(flow, bytes, now, out);
+        }
+        let framing = match flow.transport {
+            Transport::Udp => Framing::Datagram,
+            Transport::Tcp => Framing::Stream,
+        };
+        match Message::scan(bytes, framing) {
+            Ok(message) if message.is_request() => self.on_request(flow, &message, bytes, now, out),
+            Ok(_) => self.on_response(flow, bytes, now, out),
+            Err(_) => self.stats.counters.message_malformed += 1,
+        }
+    }
+
+    fn on_request(
+        &mut self,
+        flow: Flow,
+        message: &Message<'_>,
+        bytes: &[u8],
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        let method = message.method().unwrap_or_default();
+        if method == b"ACK" {
+            return;
+        }
+        let basics = match admission::basics(message) {
+            Ok(basics) => basics,
+            Err(reason) => {
+                self.stats.counters.message_malformed += 1;
+                return self.respond(flow, message, Answer::new(400, reason), now, out);
+            }
+        };
+        let request = Request { message, basics, flow, bytes };
+        let outcome = match method {
+            b"SUBSCRIBE" => {
+                self.stats.counters.subscribe_in += 1;
+                match basics.to.tag() {
+                    None => self.subscribe(&request, now, out),
+                    Some(_) => self.subscribe_in_dialog(&request, now, out),
+                }
+            }
+            _ => Outcome::Answer(self.other_method(&request, method, now)),
+        };
+        match outcome {
+            Outcome::Forwarded => {}
+            Outcome::Answer(answer) => self.respond(flow, message, answer, now, out),
+            Outcome::AnswerAndNotify(answer, slot) => {
+                self.respond(flow, message, answer, now, out);
+                self.kick(slot, now, out);
+            }
+        }
+    }
+
+    /// Requests other than SUBSCRIBE.
+    fn other_method(&self, request: &Request<'_, '_>, method: &[u8], now: Time) -> Answer {
+        let from = &request.basics.from;
+        let (config, message) = (&self.config, request.message);
+        let peer =
+            admission::identify(config, &self.authenticator, message, from, request.flow, now);
+        match (method, peer) {
+            // Phones and proxies ask for OPTIONS to keep a binding open: no credentials needed.
+            (b"OPTIONS", Err(_)) => Answer::new(200, "OK"),
+            (b"OPTIONS", Ok(_)) => Answer::new(200, "OK")
+                .with("Allow", ALLOW)
+                .with("Accept", ACCEPT)
+                .with("Allow-Events", ALLOW_EVENTS),
+            (b"NOTIFY" | b"CANCEL" | b"BYE", Ok(_)) => {
+                Answer::new(481, "Call/Transaction Does Not Exist")
+            }
+            (b"PUBLISH", Ok(peer)) if peer.endpoint.dialect == Dialect::Asterisk => {
+                Answer::new(489, "Bad Event")
+            }
+            (_, Ok(_)) => Answer::new(405, "Method Not Allowed").with("Allow", ALLOW),
+            (_, Err(answer)) => answer,
+        }
+    }
+
+    fn respond(
+        &mut self,
+        flow: Flow,
+        request: &Message<'_>,
+        mut answer: Answer,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        self.stats.counters.request_refused += u64::from(answer.status >= 400);
+        let from = request.header(HeaderName::From).unwrap_or_default();
+        let peer = lampfield_wire::NameAddr::parse(from).ok().and_then(|from| {
+            admission::identify(&self.config, &self.authenticator, request, &from, flow, now).ok()
+        });
+        let endpoint = peer.map(|peer| peer.endpoint);
+        let is_asterisk = endpoint.is_some_and(|e| e.dialect == Dialect::Asterisk);
+        let reply = respond::reply_flow(flow, request, is_asterisk);
+        if let Some(tag) = answer.tag {
+            let user = if is_asterisk { None } else { Some(tag) };
+            push_contact(&mut answer.headers, flow, user);
+        }
+        // Strangers are not told what we are, and never get more bytes than they sent: nobody
+        // is to be flooded through us.
+        let server = if endpoint.is_some() { &*self.config.user_agent } else { "" };
+        let salt = &self.hasher;
+        let mut bytes = Vec::new();
+        respond::write_response(&mut bytes, request, flow, &answer, server, salt);
+        let is_amplified = bytes.len() > request.len() && flow.transport == Transport::Udp;
+        if endpoint.is_none() && is_amplified && answer.status != 401 {
+            self.stats.counters.response_withheld += 1;
+            return;
+        }
+        out.message(reply, |out| out.extend_from_slice(&bytes));
+    }
+}
+
+/// Contact of an answer that makes or keeps a dialog.
+fn push_contact(headers: &mut Vec<u8>, flow: Flow, user: Option<Tag>) {
+    headers.extend_from_slice(b"Contact: <sip:");
+    if let Some(tag) = user {
+        tag.write(headers);
+        headers.push(b'@');
+    }
+    headers.extend_from_slice(flow.local.to_string().as_bytes());
+    if flow.transport == Transport::Tcp {
+        headers.extend_from_slice(b";transport=tcp");
+    }
+    headers.extend_from_slice(b">\r\n");
+}
+
+/// Header lines every NOTIFY shares.
+pub(crate) fn shared_run(config: &Config) -> Vec<u8> {
+    let mut run = format!("Allow-Events: {ALLOW_EVENTS}\r\nMax-Forwards: 70\r\n");
+    if !config.user_agent.is_empty() {
+        run.push_str(&format!("User-Agent: {}\r\n", config.user_agent));
+    }
+    run.push_str("Content-Type: ");
+    run.into_bytes()
 }

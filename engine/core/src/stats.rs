@@ -13,6 +13,8 @@ pub struct Stats {
     pub extension_count: u64,
     /// Sources held now.
     pub source_count: u64,
+    /// Next hops held now.
+    pub hop_count: u64,
     /// NOTIFYs waiting for an answer now.
     pub in_flight_count: u64,
     /// Subscriptions whose next NOTIFY waits for window or turn now.
@@ -83,6 +85,8 @@ counters! {
     notify_suppressed,
     /// Responses that belong to no NOTIFY in flight (late, repeated or forged).
     response_stray,
+    /// Responses to strangers not sent, because they were longer than the request.
+    response_withheld,
     /// Messages forwarded to another shard.
     forwarded,
     /// State changes that changed a source.
@@ -106,6 +110,7 @@ impl Default for Stats {
             subscription_count: 0,
             extension_count: 0,
             source_count: 0,
+            hop_count: 0,
             in_flight_count: 0,
             waiting_count: 0,
             change_to_sent_ns: histogram(),

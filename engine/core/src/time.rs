@@ -33,6 +33,11 @@ impl Time {
         self.0 / 1_000_000_000
     }
 
+    /// Whole seconds since the start, rounded up.
+    pub const fn as_secs_ceil(self) -> u64 {
+        self.0.div_ceil(1_000_000_000)
+    }
+
     /// How long after `earlier` this moment is; zero if it is not after.
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

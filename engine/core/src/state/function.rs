@@ -270,6 +270,7 @@ fn unquote(text: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
+#[expect(clippy::type_complexity, reason = "rows of a table")]
 mod tests {
     use super::*;
 

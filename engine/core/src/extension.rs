@@ -1,0 +1,221 @@
+//! Extensions: a hint, the states it adds up to, and the watchers, grouped by what they see.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::Time;
+use crate::body::{Body, Format, Shown, View};
+use crate::config::Dialect;
+use crate::dialplan::Hint;
+use crate::placement::TenantId;
+use crate::slab::Slab;
+use crate::source::{LinkId, Links};
+use crate::state::{DeviceAggregate, ExtensionState, Presence};
+
+/// A slot of [`Extensions`].
+pub(crate) type ExtensionId = u32;
+
+/// Names an extension: whose, in which context, which.
+pub(crate) type ExtensionKey = (TenantId, Arc<str>, Arc<str>);
+
+/// An extension this shard owns.
+#[derive(Debug)]
+pub(crate) struct Extension {
+    pub(crate) tenant: TenantId,
+    pub(crate) context: Arc<str>,
+    pub(crate) exten: Arc<str>,
+    pub(crate) hint: Arc<Hint>,
+    /// Configured by name; else instantiated from a pattern or range.
+    pub(crate) explicit: bool,
+    pub(crate) devices: SmallVec<[LinkId; 2]>,
+    pub(crate) presences: SmallVec<[LinkId; 1]>,
+    /// Links whose owner has not spoken yet. Nobody is told anything until this is 0.
+    pub(crate) unknown_count: u32,
+    /// Its sources were known once: from then on a change is news.
+    pub(crate) is_told: bool,
+    pub(crate) state: ExtensionState,
+    pub(crate) presence: Presence,
+    pub(crate) changed_at: Time,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) watcher_count: u32,
+    /// Queries that wait until the sources are known.
+    pub(crate) asked: Vec<(u64, Asked)>,
+}
+
+/// A query about one extension.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Asked {
+    Row,
+    Explanation,
+}
+
+/// Watchers of one extension that get the same document.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// What they see; `None` for a free place.
+    pub(crate) view: Option<GroupView>,
+    pub(crate) body: Rc<Body>,
+    /// Slots of their subscriptions. Sorted by next hop when a fan-out starts.
+    pub(crate) watchers: Vec<u32>,
+    pub(crate) is_sorted: bool,
+    /// Rises with every report.
+    pub(crate) generation: u32,
+    /// Where a running fan-out stands.
+    pub(crate) cursor: Option<u32>,
+}
+
+/// The constant part of a group's document.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct GroupView {
+    pub(crate) format: Format,
+    pub(crate) dialect: Dialect,
+    pub(crate) digium: bool,
+    pub(crate) early_inuse_ringing: bool,
+    pub(crate) entity: Box<str>,
+}
+
+impl GroupView {
+    pub(crate) fn view<'a>(&'a self, exten: &'a str) -> View<'a> {
+        View {
+            format: self.format,
+            dialect: self.dialect,
+            digium: self.digium,
+            early_inuse_ringing: self.early_inuse_ringing,
+            exten,
+            entity: &self.entity,
+        }
+    }
+}
+
+/// What a recomputation of an extension found.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) state: bool,
+    pub(crate) presence: bool,
+}
+
+impl Extension {
+    pub(crate) fn key(&self) -> ExtensionKey {
+        (self.tenant, Arc::clone(&self.context), Arc::clone(&self.exten))
+    }
+
+    pub(crate) fn shown(&self) -> Shown<'_> {
+        Shown { state: self.state, presence: &self.presence }
+    }
+
+    /// Adds up the sources again.
+    pub(crate) fn recompute(&mut self, links: &Links, now: Time) -> Change {
+        let aggregate: DeviceAggregate =
+            self.devices.iter().map(|&link| links.get(link).device).collect();
+        let state = ExtensionState::from_devices(aggregate.state());
+        let best = self
+            .presences
+            .iter()
+            .map(|&link| &links.get(link).presence)
+            .reduce(|best, p| if p.state.rank() > best.state.rank() { p } else { best });
+        let change = Change {
+            state: state != self.state,
+            presence: best.is_some_and(|best| *best != self.presence),
+        };
+        self.state = state;
+        if change.presence {
+            self.presence = best.cloned().unwrap_or_default();
+        }
+        if change.state || change.presence {
+            self.changed_at = now;
+        }
+        change
+    }
+
+    /// The group of a view, made if it is new; `None` if there are `count_max` views already.
+    pub(crate) fn group(&mut self, view: GroupView, count_max: usize) -> Option<u16> {
+        let same = |group: &Group| group.view.as_ref() == Some(&view);
+        if let Some(at) = self.groups.iter().position(same) {
+            return Some(at as u16);
+        }
+        let body = Rc::new(Body::render(&view.view(&self.exten), &self.shown()));
+        let group = Group {
+            view: Some(view),
+            body,
+            watchers: Vec::new(),
+            is_sorted: true,
+            generation: 1,
+            cursor: None,
+        };
+        match self.groups.iter().position(|group| group.view.is_none()) {
+            // A free place may still be named by a fan-out that has not noticed: it finds a
+            // cursor of `None` and leaves.
+            Some(at) => {
+                let generation = self.groups[at].generation.wrapping_add(1);
+                self.groups[at] = Group { generation, ..group };
+                Some(at as u16)
+            }
+            None if self.groups.len() < count_max => {
+                self.groups.push(group);
+                Some((self.groups.len() - 1) as u16)
+            }
+            None => None,
+        }
+    }
+}
+
+/// The extensions of a shard.
+#[derive(Debug)]
+pub(crate) struct Extensions {
+    slab: Slab<Extension>,
+    index: hashbrown::HashMap<ExtensionKey, ExtensionId, ahash::RandomState>,
+}
+
+impl Extensions {
+    pub(crate) fn new(hasher: ahash::RandomState) -> Self {
+        Self { slab: Slab::default(), index: hashbrown::HashMap::with_hasher(hasher) }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.slab.len()
+    }
+
+    pub(crate) fn find(&self, key: &ExtensionKey) -> Option<ExtensionId> {
+        self.index.get(key).copied()
+    }
+
+    pub(crate) fn get(&self, id: ExtensionId) -> Option<&Extension> {
+        self.slab.get(id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ExtensionId) -> Option<&mut Extension> {
+        self.slab.get_mut(id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ExtensionId, &Extension)> {
+        self.slab.iter()
+    }
+
+    pub(crate) fn insert(&mut self, extension: Extension) -> ExtensionId {
+        let key = extension.key();
+        let id = self.slab.insert(extension);
+        self.index.insert(key, id);
+        id
+    }
+
+    pub(crate) fn remove(&mut self, id: ExtensionId) -> Option<Extension> {
+        let extension = self.slab.remove(id)?;
+        self.index.remove(&extension.key());
+        Some(extension)
+    }
+}
+
+impl std::ops::Index<ExtensionId> for Extensions {
+    type Output = Extension;
+    fn index(&self, id: ExtensionId) -> &Extension {
+        &self.slab[id]
+    }
+}
+
+impl std::ops::IndexMut<ExtensionId> for Extensions {
+    fn index_mut(&mut self, id: ExtensionId) -> &mut Extension {
+        &mut self.slab[id]
+    }
+}

@@ -1,0 +1,418 @@
+//! From a source's state to its extensions' watchers: sources, links, extensions, reports.
+//!
+//! Source: `reference/states.md` sections 1.3, 2, 3 and 4.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::command::Event;
+use crate::config::Dialect;
+use crate::dialplan::{Found, Hint};
+use crate::extension::{Change, Extension, ExtensionId};
+use crate::mesh::{ShardMessage, SourceState};
+use crate::placement::{ShardId, TenantId};
+use crate::source::{SourceKey, canonical_name};
+use crate::state::{DeviceState, ExtensionState, Presence};
+use crate::{Outputs, Shard, Time};
+
+impl Shard {
+    /// A device state was reported. An equal one is dropped, as everywhere.
+    pub(crate) fn set_device(
+        &mut self,
+        tenant: TenantId,
+        device: &str,
+        state: DeviceState,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        let key = (tenant, canonical_name(&self.config.providers, device));
+        let Some(source) = self.sources.get_or_insert(key, self.config.limits.source_count_max)
+        else {
+            self.stats.counters.command_refused += 1;
+            return;
+        };
+        if source.device == Some(state) {
+            self.stats.counters.source_repeated += 1;
+            return;
+        }
+        source.device = Some(state);
+        let told = source.state();
+        let attached = source.attached.clone();
+        self.stats.counters.source_changed += 1;
+        let device = Arc::clone(&told.name);
+        self.keep_device(tenant, &device, state, out);
+        if self.listens {
+            let device = Arc::clone(&device);
+            out.events.push(Event::DeviceStateChange { tenant, device, state });
+        }
+        self.auto_hint(tenant, &device, now, out);
+        self.tell(&attached, told, now, out);
+    }
+
+    /// A presence was set. It is told even if it is equal; hints notice only a difference.
+    pub(crate) fn set_presence(
+        &mut self,
+        (tenant, presentity): (TenantId, Arc<str>),
+        presence: Presence,
+        written: Arc<str>,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        let key = (tenant, canonical_name(&self.config.providers, &presentity));
+        let Some(source) = self.sources.get_or_insert(key, self.config.limits.source_count_max)
+        else {
+            self.stats.counters.command_refused += 1;
+            return;
+        };
+        let is_equal = source.presence.as_ref().is_some_and(|(old, _)| *old == presence);
+        source.presence = Some((presence.clone(), Arc::clone(&written)));
+        let told = source.state();
+        let attached = source.attached.clone();
+        self.keep_presence(tenant, &told.name, &written, &presence, out);
+        if self.listens {
+            out.events.push(Event::PresenceStateChange { tenant, presentity, presence });
+        }
+        if is_equal {
+            self.stats.counters.source_repeated += 1;
+            return;
+        }
+        self.stats.counters.source_changed += 1;
+        self.tell(&attached, told, now, out);
+    }
+
+    /// Tells the shards that hint at a source, this one included.
+    pub(crate) fn tell(
+        &mut self,
+        shards: &[ShardId],
+        state: SourceState,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        for &shard in shards {
+            if shard == self.id {
+                self.on_source(&state, now, out);
+            } else {
+                out.to_shards.push((shard, ShardMessage::Source(state.clone())));
+            }
+        }
+    }
+
+    /// A shard (maybe this one) hints at a source of ours from now on.
+    pub(crate) fn attach(&mut self, from: ShardId, key: SourceKey, now: Time, out: &mut Outputs) {
+        let count_max = self.config.limits.source_count_max;
+        let state = match self.sources.get_or_insert(key.clone(), count_max) {
+            Some(source) => {
+                if !source.attached.contains(&from) {
+                    source.attached.push(from);
+                }
+                source.state()
+            }
+            // The table is full: its watchers see the initial state, and the counter says why.
+            None => {
+                self.stats.counters.command_refused += 1;
+                SourceState { tenant: key.0, name: key.1, device: None, presence: None }
+            }
+        };
+        self.tell(&[from], state, now, out);
+    }
+
+    /// The owner of a source speaks: every extension that hints at it is looked at again.
+    pub(crate) fn on_source(&mut self, state: &SourceState, now: Time, out: &mut Outputs) {
+        let updated = self.links.update(state, now, &self.config.providers);
+        let Some((link, is_first)) = updated else { return };
+        let extensions: SmallVec<[ExtensionId; 4]> =
+            self.links.get(link).extensions.iter().copied().collect();
+        for id in extensions {
+            let extension = &mut self.extensions[id];
+            let was_unknown = extension.unknown_count > 0;
+            if is_first {
+                extension.unknown_count = extension.unknown_count.saturating_sub(1);
+            }
+            match (was_unknown, extension.unknown_count > 0) {
+                (_, true) => {}
+                (true, false) => self.became_known(id, now, out),
+                (false, false) => self.recompute(id, now, out),
+            }
+        }
+    }
+
+    /// The last of its sources has spoken: watchers and queries that waited are served.
+    fn became_known(&mut self, id: ExtensionId, now: Time, out: &mut Outputs) {
+        let extension = &mut self.extensions[id];
+        let change = extension.recompute(&self.links, now);
+        let was_told = std::mem::replace(&mut extension.is_told, true);
+        if was_told {
+            self.tell_control(id, change, false, out);
+        }
+        for at in 0..self.extensions[id].groups.len() {
+            if change != Change::default() {
+                self.report(id, at);
+            }
+            self.start_fanout(id, at as u16);
+        }
+        let queries = std::mem::take(&mut self.extensions[id].asked);
+        for &(query, asked) in &queries {
+            self.answer_extension(query, id, asked, now, out);
+        }
+        // Without queries somebody is about to watch it.
+        if !queries.is_empty() {
+            self.drop_if_unused(id, out);
+        }
+    }
+
+    /// Adds an extension's sources up again and reports what changed.
+    fn recompute(&mut self, id: ExtensionId, now: Time, out: &mut Outputs) {
+        let extension = &mut self.extensions[id];
+        let change = extension.recompute(&self.links, now);
+        // A state that rings is reported again even unchanged: another caller may ring now.
+        let rings_again = !change.state && !change.presence && extension.state.rings();
+        if !change.state && !change.presence && !rings_again {
+            return;
+        }
+        self.tell_control(id, change, rings_again, out);
+        for at in 0..self.extensions[id].groups.len() {
+            self.report(id, at);
+        }
+    }
+
+    fn tell_control(&self, id: ExtensionId, change: Change, rings_again: bool, out: &mut Outputs) {
+        if !self.listens {
+            return;
+        }
+        let Extension { tenant, context, exten, hint, state, presence, .. } = &self.extensions[id];
+        if change.state || rings_again {
+            out.events.push(Event::ExtensionStatus {
+                extension: Arc::clone(exten),
+                context: Arc::clone(context),
+                tenant: *tenant,
+                hint: Arc::clone(hint),
+                state: Some(*state),
+            });
+        }
+        if change.presence {
+            out.events.push(Event::PresenceStatus {
+                extension: Arc::clone(exten),
+                context: Arc::clone(context),
+                tenant: *tenant,
+                hint: Arc::clone(hint),
+                presence: presence.clone(),
+            });
+        }
+    }
+
+    /// Brings a group's document up to date, and starts its fan-out if the watchers are to hear
+    /// of it: in the `rfc` dialect if the document changed, in the `asterisk` dialect always.
+    fn report(&mut self, id: ExtensionId, at: usize) {
+        let has_changed = self.render(id, at);
+        let group = &mut self.extensions[id].groups[at];
+        let Some(view) = &group.view else { return };
+        if !has_changed && view.dialect == Dialect::Rfc {
+            self.stats.counters.notify_suppressed += group.watchers.len() as u64;
+            return;
+        }
+        group.generation = group.generation.wrapping_add(1);
+        self.start_fanout(id, at as u16);
+    }
+
+    /// Patches or renders a group's document. NOTIFYs in flight keep the old one.
+    fn render(&mut self, id: ExtensionId, at: usize) -> bool {
+        use crate::body::{Shown, Update};
+        let Extension { exten, state, presence, groups, .. } = &mut self.extensions[id];
+        let group = &mut groups[at];
+        let Some(view) = &group.view else { return false };
+        let shown = Shown { state: *state, presence };
+        let update = Rc::make_mut(&mut group.body).update(&view.view(exten), &shown);
+        match update {
+            Update::Unchanged => {}
+            Update::Patched => self.stats.counters.template_patched += 1,
+            Update::Rendered => self.stats.counters.template_rendered += 1,
+        }
+        update.changed()
+    }
+
+    /// The hint of an extension: configured, or grown by `autohints`.
+    pub(crate) fn find_hint(&self, tenant: TenantId, context: &str, exten: &str) -> Option<Found> {
+        if let Some(found) = self.config.dialplan.find(tenant, context, exten) {
+            return Some(found);
+        }
+        let key = (tenant, Arc::from(context), Arc::from(exten));
+        let hint = self.auto_hints.get(&key)?;
+        Some(Found { context: key.1, exten: key.2, hint: Arc::clone(hint), explicit: true })
+    }
+
+    /// First state of a device in a context with `autohints`: the context gains a hint of the
+    /// device's name, known to every shard.
+    fn auto_hint(&mut self, tenant: TenantId, device: &Arc<str>, now: Time, out: &mut Outputs) {
+        let config = Arc::clone(&self.config);
+        let Some((_, exten)) = device.split_once('/').or_else(|| device.split_once(':')) else {
+            return;
+        };
+        for context in config.dialplan.autohint_contexts(tenant) {
+            if exten.is_empty() || self.find_hint(tenant, context, exten).is_some() {
+                continue;
+            }
+            let Ok(hint) = Hint::parse(device, "autohints") else { continue };
+            let (exten, hint): (Arc<str>, _) = (exten.into(), Arc::new(hint));
+            for shard in self.placement.shards().filter(|shard| *shard != self.id) {
+                let message = ShardMessage::AutoHint {
+                    tenant,
+                    context: Arc::clone(context),
+                    exten: Arc::clone(&exten),
+                    hint: Arc::clone(&hint),
+                };
+                out.to_shards.push((shard, message));
+            }
+            self.on_auto_hint((tenant, Arc::clone(context), exten), hint, now, out);
+        }
+    }
+
+    /// A hint grew somewhere; its owner makes the extension.
+    pub(crate) fn on_auto_hint(
+        &mut self,
+        key: crate::extension::ExtensionKey,
+        hint: Arc<Hint>,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        let owner = self.placement.shard_of_extension(key.0, &key.1, &key.2);
+        self.auto_hints.insert(key.clone(), Arc::clone(&hint));
+        if owner == self.id {
+            let found = Found { context: key.1, exten: key.2, hint, explicit: true };
+            self.extension_for(key.0, found, now, out);
+        }
+    }
+
+    /// The extension of a hint, made if it is new; `None` if there are too many.
+    pub(crate) fn extension_for(
+        &mut self,
+        tenant: TenantId,
+        found: Found,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Option<ExtensionId> {
+        let key = (tenant, Arc::clone(&found.context), Arc::clone(&found.exten));
+        if let Some(id) = self.extensions.find(&key) {
+            return Some(id);
+        }
+        if self.extensions.len() >= self.config.limits.extension_count_max {
+            return None;
+        }
+        let id = self.extensions.insert(Extension {
+            tenant,
+            context: found.context,
+            exten: found.exten,
+            hint: found.hint,
+            explicit: found.explicit,
+            devices: SmallVec::new(),
+            presences: SmallVec::new(),
+            unknown_count: 0,
+            state: ExtensionState::Unavailable,
+            presence: Presence::default(),
+            changed_at: now,
+            groups: Vec::new(),
+            watcher_count: 0,
+            asked: Vec::new(),
+            is_told: false,
+        });
+        self.link(id, now, out);
+        Some(id)
+    }
+
+    /// Links an extension to the sources its hint names, and adds them up.
+    fn link(&mut self, id: ExtensionId, now: Time, out: &mut Outputs) {
+        let hint = Arc::clone(&self.extensions[id].hint);
+        let tenant = self.extensions[id].tenant;
+        let config = Arc::clone(&self.config);
+        let mut new_keys: SmallVec<[SourceKey; 2]> = SmallVec::new();
+        let mut unknown_count = 0;
+        let mut links = [SmallVec::<[u32; 2]>::new(), SmallVec::new()];
+        for (names, links) in [&hint.devices, &hint.presence].into_iter().zip(&mut links) {
+            for name in names {
+                let key = (tenant, canonical_name(&config.providers, name));
+                let (link, is_new) = self.links.add(key.clone(), id, &config.providers);
+                unknown_count += u32::from(!self.links.get(link).known);
+                links.push(link);
+                if is_new {
+                    new_keys.push(key);
+                }
+            }
+        }
+        let [devices, presences] = links;
+        let extension = &mut self.extensions[id];
+        extension.devices = devices;
+        extension.presences = presences.into_iter().collect();
+        extension.unknown_count = unknown_count;
+        extension.is_told |= unknown_count == 0;
+        extension.recompute(&self.links, now);
+        for key in new_keys {
+            let owner = self.placement.shard_of_source(key.0, &key.1);
+            if owner == self.id {
+                self.attach(self.id, key, now, out);
+            } else {
+                out.to_shards.push((owner, ShardMessage::Attach { tenant: key.0, name: key.1 }));
+            }
+        }
+    }
+
+    /// Takes an extension's links back.
+    pub(crate) fn unlink(&mut self, id: ExtensionId, out: &mut Outputs) {
+        let extension = &mut self.extensions[id];
+        let links: SmallVec<[u32; 4]> =
+            extension.devices.drain(..).chain(extension.presences.drain(..)).collect();
+        for link in links {
+            let Some(key) = self.links.remove(link, id) else { continue };
+            let owner = self.placement.shard_of_source(key.0, &key.1);
+            if owner == self.id {
+                self.sources.detach(&key, self.id);
+            } else {
+                out.to_shards.push((owner, ShardMessage::Detach { tenant: key.0, name: key.1 }));
+            }
+        }
+    }
+
+    /// Takes over another hint for the same extension.
+    pub(crate) fn relink(
+        &mut self,
+        id: ExtensionId,
+        hint: Arc<Hint>,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        let before = (self.extensions[id].state, self.extensions[id].presence.clone());
+        self.unlink(id, out);
+        let extension = &mut self.extensions[id];
+        extension.hint = hint;
+        if extension.hint.presence.is_empty() {
+            extension.presence = Presence::default();
+        }
+        self.link(id, now, out);
+        let extension = &self.extensions[id];
+        if extension.unknown_count > 0 {
+            // `became_known` compares with what watchers were told, and tells them.
+            (self.extensions[id].state, self.extensions[id].presence) = before;
+            return;
+        }
+        let change =
+            Change { state: before.0 != extension.state, presence: before.1 != extension.presence };
+        if change == Change::default() {
+            return;
+        }
+        self.tell_control(id, change, false, out);
+        for at in 0..self.extensions[id].groups.len() {
+            self.report(id, at);
+        }
+    }
+
+    /// An extension of a pattern or range goes when nobody needs it.
+    pub(crate) fn drop_if_unused(&mut self, id: ExtensionId, out: &mut Outputs) {
+        let Some(extension) = self.extensions.get(id) else { return };
+        let is_unused =
+            !extension.explicit && extension.watcher_count == 0 && extension.asked.is_empty();
+        if is_unused {
+            self.unlink(id, out);
+            self.extensions.remove(id);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Responses to requests: written from the request, so none of them has to be kept.
+//!
+//! Source: RFC 3261 sections 8.2.6 and 18.2.2, RFC 3581.
+
+use std::hash::{BuildHasher, Hasher};
+use std::net::{IpAddr, SocketAddr};
+
+use lampfield_wire::{HeaderName, Message, NameAddr, Via};
+
+use crate::flow::{Flow, Transport};
+use crate::tag::Tag;
+
+/// The answer to a request, before it is written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) reason: &'static str,
+    /// Our tag, where a dialog exists or comes to exist.
+    pub(crate) tag: Option<Tag>,
+    /// Header lines beyond those every answer has, CRLF included.
+    pub(crate) headers: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn new(status: u16, reason: &'static str) -> Self {
+        Self { status, reason, tag: None, headers: Vec::new() }
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
+        self.headers.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        self
+    }
+
+    pub(crate) fn tagged(mut self, tag: Tag) -> Self {
+        self.tag = Some(tag);
+        self
+    }
+
+    /// 503: a limit is reached. The peer is to come back after `retry_after_s`.
+    pub(crate) fn overload(retry_after_s: u32) -> Self {
+        Self::new(503, "Service Unavailable").with("Retry-After", retry_after_s)
+    }
+}
+
+/// Where an answer goes: along the connection, else to the source address; to the source port if
+/// the request asks so with `rport` or `force_rport` is set, else to the port of its Via.
+pub(crate) fn reply_flow(flow: Flow, request: &Message<'_>, force_rport: bool) -> Flow {
+    if flow.transport != Transport::Udp || force_rport {
+        return flow;
+    }
+    match top_via(request) {
+        Some(via) if via.rport.is_none() => {
+            let port = via.port.unwrap_or(5060);
+            Flow { peer: SocketAddr::new(flow.peer.ip(), port), ..flow }
+        }
+        _ => flow,
+    }
+}
+
+/// The topmost Via of a message.
+pub(crate) fn top_via<'a>(message: &Message<'a>) -> Option<Via<'a>> {
+    Via::parse(message.values(HeaderName::Via).next()?).ok()
+}
+
+/// Appends the response. `stateless` salts the To tag of answers outside any dialog, so that a
+/// retransmitted request gets the same tag without memory.
+pub(crate) fn write_response(
+    out: &mut Vec<u8>,
+    request: &Message<'_>,
+    flow: Flow,
+    answer: &Answer,
+    server: &str,
+    stateless: &ahash::RandomState,
+) {
+    out.extend_from_slice(b"SIP/2.0 ");
+    out.extend_from_slice(itoa::Buffer::new().format(answer.status).as_bytes());
+    push(out, &[b" ", answer.reason.as_bytes(), b"\r\n"]);
+    write_vias(out, request, flow.peer);
+    let header = |name| request.header(name).unwrap_or_default();
+    push(out, &[b"From: ", header(HeaderName::From), b"\r\nTo: ", header(HeaderName::To)]);
+    if !has_tag(header(HeaderName::To)) {
+        out.extend_from_slice(b";tag=");
+        match answer.tag {
+            Some(tag) => tag.write(out),
+            None => write_stateless_tag(out, request, stateless),
+        }
+    }
+    push(out, &[b"\r\nCall-ID: ", header(HeaderName::CallId)]);
+    push(out, &[b"\r\nCSeq: ", header(HeaderName::CSeq), b"\r\n"]);
+    for route in request.headers(HeaderName::RecordRoute) {
+        if answer.tag.is_some() {
+            push(out, &[b"Record-Route: ", route, b"\r\n"]);
+        }
+    }
+    out.extend_from_slice(&answer.headers);
+    if !server.is_empty() {
+        push(out, &[b"Server: ", server.as_bytes(), b"\r\n"]);
+    }
+    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+}
+
+fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+}
+
+fn has_tag(to: &[u8]) -> bool {
+    NameAddr::parse(to).is_ok_and(|to| to.tag().is_some())
+}
+
+/// The Via lines of the request; the topmost value gains `received` and `rport`.
+fn write_vias(out: &mut Vec<u8>, request: &Message<'_>, source: SocketAddr) {
+    for (index, line) in request.headers(HeaderName::Via).enumerate() {
+        out.extend_from_slice(b"Via: ");
+        if index > 0 {
+            push(out, &[line, b"\r\n"]);
+            continue;
+        }
+        let top = lampfield_wire::split_list(line).next().unwrap_or(line);
+        // `top` lies inside `line`; what follows it is copied behind the two parameters.
+        let end = top.as_ptr() as usize + top.len() - line.as_ptr() as usize;
+        write_top_via(out, top, source);
+        push(out, &[&line[end..], b"\r\n"]);
+    }
+}
+
+fn write_top_via(out: &mut Vec<u8>, top: &[u8], source: SocketAddr) {
+    let Ok(via) = Via::parse(top) else {
+        out.extend_from_slice(top);
+        return;
+    };
+    let mut rest = top;
+    if let Some(None) = via.rport
+        && let Some(at) = find_rport(top)
+    {
+        let end = at + b";rport".len();
+        push(out, &[&top[..end], b"=", itoa::Buffer::new().format(source.port()).as_bytes()]);
+        rest = &top[end..];
+    }
+    out.extend_from_slice(rest);
+    if via.rport.is_some() || !is_same_host(via.host, source.ip()) {
+        out.extend_from_slice(format!(";received={}", source.ip().to_canonical()).as_bytes());
+    }
+}
+
+/// Where `;rport` without a value starts.
+fn find_rport(via: &[u8]) -> Option<usize> {
+    let name = b";rport";
+    via.windows(name.len()).enumerate().find_map(|(at, window)| {
+        let next = via.get(at + name.len());
+        let ends = next.is_none_or(|next| matches!(next, b';' | b' ' | b'\t' | b'\r'));
+        (ends && window.eq_ignore_ascii_case(name)).then_some(at)
+    })
+}
+
+fn is_same_host(host: &[u8], ip: IpAddr) -> bool {
+    let host = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
+    let host = std::str::from_utf8(host).ok().and_then(|host| host.parse::<IpAddr>().ok());
+    host.is_some_and(|host| host.to_canonical() == ip.to_canonical())
+}
+
+fn write_stateless_tag(out: &mut Vec<u8>, request: &Message<'_>, salt: &ahash::RandomState) {
+    let mut hasher = salt.build_hasher();
+    for name in [HeaderName::CallId, HeaderName::From, HeaderName::CSeq] {
+        hasher.write(request.header(name).unwrap_or_default());
+    }
+    out.extend_from_slice(format!("s{:016x}", hasher.finish()).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lampfield_wire::Framing;
+
+    fn respond(via: &str, to: &str, source: &str) -> String {
+        let request = format!(
+            "OPTIONS sip:x@h SIP/2.0\r\nVia: {via}\r\nVia: SIP/2.0/UDP second\r\nFrom: <sip:a@b>;tag=1\r\n\
+             To: {to}\r\nCall-ID: c\r\nCSeq: 7 OPTIONS\r\n\r\n"
+        );
+        let request = Message::scan(request.as_bytes(), Framing::Datagram).expect("a request");
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: ([127, 0, 0, 1], 5060).into(),
+            peer: source.parse().expect("an address"),
+            connection: Default::default(),
+        };
+        let mut out = Vec::new();
+        let answer = Answer::new(200, "OK").with("Expires", 5);
+        let salt = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        write_response(&mut out, &request, flow, &answer, "lf", &salt);
+        format!(
+            "{} -> {}",
+            String::from_utf8(out).expect("text"),
+            reply_flow(flow, &request, false).peer
+        )
+    }
+
+    #[test]
+    fn the_top_via_tells_where_the_request_came_from() {
+        for (via, source, want, to) in [
+            (
+                "SIP/2.0/UDP h:9;rport;branch=b",
+                "192.0.2.1:7",
+                "SIP/2.0/UDP h:9;rport=7;branch=b;received=192.0.2.1\r\n",
+                "192.0.2.1:7",
+            ),
+            (
+                "SIP/2.0/UDP 192.0.2.1;branch=b",
+                "192.0.2.1:7",
+                "SIP/2.0/UDP 192.0.2.1;branch=b\r\n",
+                "192.0.2.1:5060",
+            ),
+            (
+                "SIP/2.0/UDP h;branch=b, SIP/2.0/UDP i",
+                "192.0.2.1:7",
+                "SIP/2.0/UDP h;branch=b;received=192.0.2.1, SIP/2.0/UDP i\r\n",
+                "192.0.2.1:5060",
+            ),
+            (
+                "SIP/2.0/UDP [2001:db8::1]:8",
+                "[2001:db8::1]:8",
+                "SIP/2.0/UDP [2001:db8::1]:8\r\n",
+                "[2001:db8::1]:8",
+            ),
+        ] {
+            let got = respond(via, "<sip:x@h>;tag=t", source);
+            assert!(got.contains(&format!("Via: {want}Via: SIP/2.0/UDP second\r\n")), "{got}");
+            assert!(got.ends_with(&format!(" -> {to}")), "{got}");
+        }
+    }
+
+    #[test]
+    fn a_to_without_tag_gains_the_same_one_every_time() {
+        let [first, again] = [0; 2].map(|_| respond("SIP/2.0/UDP h", "<sip:x@h>", "192.0.2.1:7"));
+        assert_eq!(first, again);
+        assert!(first.contains("To: <sip:x@h>;tag=s"), "{first}");
+        let kept = respond("SIP/2.0/UDP h", "<sip:x@h>;tag=t", "192.0.2.1:7");
+        assert!(kept.contains("To: <sip:x@h>;tag=t\r\n"), "{kept}");
+    }
+}

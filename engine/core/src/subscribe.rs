@@ -1,0 +1,590 @@
+//! SUBSCRIBE: a watcher comes, stays, moves or goes.
+//!
+//! Source: RFC 6665 section 4.2, RFC 3261 section 12.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lampfield_wire::{Event, HeaderName, Message, NameAddr, UriParts, UserBuffer, split_uri};
+
+use crate::admission::{self, Basics, Contact, Peer, Wanted};
+use crate::body::escape_into;
+use crate::config::{Dialect, Endpoint};
+use crate::extension::{ExtensionId, GroupView};
+use crate::flow::{ConnectionId, Flow, Transport};
+use crate::respond::Answer;
+use crate::subscription::{Lifecycle, Reason, Subscription, Text, Texts};
+use crate::tag::Tag;
+use crate::transaction::Seen;
+use crate::{Outputs, Shard, Time};
+
+/// A request with the parts every handler needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'m, 'a> {
+    pub(crate) message: &'m Message<'a>,
+    pub(crate) basics: Basics<'a>,
+    pub(crate) flow: Flow,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// What became of a request.
+pub(crate) enum Outcome {
+    /// Answer it.
+    Answer(Answer),
+    /// Answer it, then notify this subscription.
+    AnswerAndNotify(Answer, u32),
+    /// It belongs to another shard and is on its way.
+    Forwarded,
+}
+
+impl Shard {
+    /// Seconds a suspect peer is told to wait when a limit is reached.
+    fn shed(&mut self) -> Outcome {
+        self.stats.counters.request_shed += 1;
+        Outcome::Answer(Answer::overload(self.rng.u32(30..=90)))
+    }
+
+    /// A SUBSCRIBE without To tag.
+    pub(crate) fn subscribe(
+        &mut self,
+        request: &Request<'_, '_>,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Outcome {
+        let config = std::sync::Arc::clone(&self.config);
+        let (message, basics) = (request.message, &request.basics);
+        let peer = match admission::identify(
+            &config,
+            &self.authenticator,
+            message,
+            &basics.from,
+            request.flow,
+            now,
+        ) {
+            Ok(peer) => peer,
+            Err(answer) => return Outcome::Answer(answer),
+        };
+        let wanted = match admission::want(message, peer.endpoint, &config) {
+            Ok(wanted) => wanted,
+            Err(answer) => return Outcome::Answer(answer),
+        };
+        let mut buffer = UserBuffer::new();
+        let exten = admission::exten_of(&wanted.uri, &mut buffer).unwrap_or_default();
+        let (tenant, context) = (peer.endpoint.tenant, peer.endpoint.hint_context());
+        let Some(found) = self.find_hint(tenant, context, exten) else {
+            return Outcome::Answer(Answer::new(404, "Not Found"));
+        };
+        let owner = self.placement.shard_of_extension(tenant, &found.context, exten);
+        if owner != self.id {
+            self.forward(owner, request.flow, request.bytes, out);
+            return Outcome::Forwarded;
+        }
+        let key = self.transactions.key(
+            basics.call_id,
+            basics.from_tag,
+            basics.cseq.number,
+            basics.branch,
+        );
+        match self.transactions.look_up(key, now) {
+            Seen::New => {}
+            Seen::Again(answered) => {
+                self.stats.counters.request_retransmitted += 1;
+                return Outcome::Answer(accepted(answered.tag, answered.expires_s));
+            }
+            Seen::Merged => {
+                self.stats.counters.request_merged += 1;
+                return Outcome::Answer(Answer::new(482, "Loop Detected"));
+            }
+        }
+        let Some(extension) = self.extension_for(tenant, found, now, out) else {
+            return self.shed();
+        };
+        let expires_s = self.granted(wanted.expires_s, peer.endpoint);
+        match self.create(request, &peer, &wanted, extension, expires_s, now, out) {
+            Ok(slot) => {
+                let tag = self.subscriptions[slot].tag;
+                self.transactions.remember(key, tag, expires_s, now, &config.limits);
+                Outcome::AnswerAndNotify(accepted(tag, expires_s), slot)
+            }
+            Err(outcome) => {
+                self.drop_if_unused(extension, out);
+                outcome
+            }
+        }
+    }
+
+    /// The granted duration, in seconds: never longer than asked for.
+    fn granted(&mut self, wanted_s: Option<u32>, endpoint: &Endpoint) -> u32 {
+        let limits = &self.config.limits;
+        let max_s = limits.expires_max_s;
+        let expires_s = wanted_s.unwrap_or(limits.expires_default_s).min(max_s);
+        let spread_s =
+            u64::from(expires_s) * u64::from(limits.expires_jitter_percent.min(50)) / 100;
+        // Short subscriptions stay as they are: their refreshes do not pile up.
+        if endpoint.dialect == Dialect::Asterisk || expires_s < 120 || spread_s == 0 {
+            return expires_s;
+        }
+        (expires_s - self.rng.u32(0..=spread_s as u32)).max(endpoint.sub_min_expiry_s.min(max_s))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one caller; the parts are what was checked")]
+    fn create(
+        &mut self,
+        request: &Request<'_, '_>,
+        peer: &Peer<'_>,
+        wanted: &Wanted<'_>,
+        extension_id: ExtensionId,
+        expires_s: u32,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Result<u32, Outcome> {
+        let limits = self.config.limits.clone();
+        let extension = &self.extensions[extension_id];
+        let is_full = self.subscriptions.len() >= limits.subscription_count_max
+            || extension.watcher_count >= limits.watcher_count_max;
+        if is_full {
+            return Err(self.shed());
+        }
+        let view = GroupView {
+            format: wanted.format,
+            dialect: peer.endpoint.dialect,
+            digium: wanted.digium,
+            early_inuse_ringing: peer.endpoint.notify_early_inuse_ringing,
+            entity: admission::entity_of(
+                &wanted.uri,
+                &extension.exten,
+                peer.endpoint.dialect,
+                self.config
+                    .tenants
+                    .get(usize::from(extension.tenant.0))
+                    .and_then(|t| t.domain.as_ref()),
+            ),
+        };
+        let (routes, is_strict) = routes(request.message);
+        let Some(texts) =
+            texts(request, wanted, &routes, is_strict, &view, limits.dialog_bytes_max)
+        else {
+            return Err(Outcome::Answer(Answer::new(513, "Message Too Large")));
+        };
+        let extension = &mut self.extensions[extension_id];
+        let Some(group) = extension.group(view, limits.view_count_max) else {
+            return Err(self.shed());
+        };
+        let partition = self.placement.partition_of_extension(
+            extension.tenant,
+            &extension.context,
+            &extension.exten,
+        );
+        let flow = next_hop(request.flow, &wanted.target, &routes, peer.endpoint);
+        let expires_at_s = (now.as_secs_ceil() + u64::from(expires_s)) as u32;
+        let slot = self.subscriptions.next_slot();
+        let tag = Tag { partition, slot, check: self.rng.u32(..) };
+        let cseq = self.rng.u32(1..0x7fff);
+        let is_fetch = expires_s == 0;
+        let hop = self.hops.acquire(flow, &limits);
+        self.add_subscription(Subscription {
+            tag,
+            extension: extension_id,
+            group,
+            position: 0,
+            endpoint: peer.id,
+            hop,
+            cseq,
+            remote_cseq: request.basics.cseq.number,
+            version: 0,
+            expires_at_s,
+            armed_at_s: expires_at_s,
+            not_before_s: 0,
+            state: if is_fetch { Lifecycle::Ending(Reason::Timeout) } else { Lifecycle::Active },
+            sent_generation: 0,
+            owed: true,
+            is_waiting: false,
+            unanswered_count: 0,
+            in_flight: None,
+            acked_state: None,
+            acked_at_s: 0,
+            kept_cseq: cseq,
+            is_strict,
+            texts,
+        });
+        self.stats.counters.subscription_created += 1;
+        if !is_fetch {
+            self.expiries.arm(u64::from(expires_at_s), slot, tag.check);
+            self.keep_subscription(slot, now, out);
+        }
+        Ok(slot)
+    }
+
+    /// Puts a subscription into its slot and its group.
+    pub(crate) fn add_subscription(&mut self, mut subscription: Subscription) -> u32 {
+        let extension = &mut self.extensions[subscription.extension];
+        let group = &mut extension.groups[usize::from(subscription.group)];
+        subscription.position = group.watchers.len() as u32;
+        group.watchers.push(self.subscriptions.next_slot());
+        group.is_sorted = false;
+        extension.watcher_count += 1;
+        self.subscriptions.insert(subscription)
+    }
+
+    /// A request with a To tag: a SUBSCRIBE of a dialog we hold, or 481.
+    pub(crate) fn subscribe_in_dialog(
+        &mut self,
+        request: &Request<'_, '_>,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Outcome {
+        let basics = &request.basics;
+        let unknown = || Outcome::Answer(Answer::new(481, "Call/Transaction Does Not Exist"));
+        let Some(tag) = basics.to.tag().and_then(Tag::read) else { return unknown() };
+        let owner = self.placement.shard_of_partition(tag.partition);
+        if owner != self.id {
+            self.forward(owner, request.flow, request.bytes, out);
+            return Outcome::Forwarded;
+        }
+        let key = self.transactions.key(
+            basics.call_id,
+            basics.from_tag,
+            basics.cseq.number,
+            basics.branch,
+        );
+        if let Seen::Again(answered) = self.transactions.look_up(key, now) {
+            self.stats.counters.request_retransmitted += 1;
+            return Outcome::Answer(accepted(answered.tag, answered.expires_s));
+        }
+        let slot = self.slot_of(tag).filter(|&slot| {
+            let texts = &self.subscriptions[slot].texts;
+            let remote = NameAddr::parse(texts.get(Text::Remote)).ok();
+            texts.get(Text::CallId) == basics.call_id
+                && remote.is_some_and(|remote| remote.tag() == Some(basics.from_tag))
+        });
+        let is_ending = |slot: u32| self.subscriptions[slot].state != Lifecycle::Active;
+        let Some(slot) = slot.filter(|&slot| !is_ending(slot)) else {
+            // An Asterisk keeps a dialog for a while after its subscription (traces 01, 08).
+            let is_asterisk = self.ended.contains(tag);
+            return match is_asterisk {
+                true => Outcome::Answer(Answer::new(500, "Unhandled by dialog usages")),
+                false => unknown(),
+            };
+        };
+        match self.refresh(request, slot, now, out) {
+            Ok(expires_s) => {
+                self.transactions.remember(key, tag, expires_s, now, &self.config.limits);
+                Outcome::AnswerAndNotify(accepted(tag, expires_s), slot)
+            }
+            Err(answer) => Outcome::Answer(answer),
+        }
+    }
+
+    /// A refresh or an end. The granted duration, or the answer that refuses it.
+    fn refresh(
+        &mut self,
+        request: &Request<'_, '_>,
+        slot: u32,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Result<u32, Answer> {
+        let config = std::sync::Arc::clone(&self.config);
+        let message = request.message;
+        let from = &request.basics.from;
+        let peer =
+            admission::identify(&config, &self.authenticator, message, from, request.flow, now)?;
+        let subscription = &self.subscriptions[slot];
+        if peer.id != subscription.endpoint {
+            return Err(Answer::new(403, "Forbidden"));
+        }
+        let rfc = peer.endpoint.dialect == Dialect::Rfc;
+        if request.basics.cseq.number <= subscription.remote_cseq {
+            return Err(Answer::new(500, "CSeq Out Of Order"));
+        }
+        check_event(message, subscription, rfc)?;
+        let wanted_s = admission::expires(message)?;
+        if rfc {
+            admission::check_expires(wanted_s, peer.endpoint)?;
+        }
+        let target = admission::contact(message)?;
+        let texts = match &target {
+            Some(target) => Some(self.retarget(slot, target)?),
+            None => None,
+        };
+        // A strict router stays the next hop whatever the target is.
+        let flow = target.filter(|_| !subscription.is_strict).map(|target| {
+            let routes = subscription.texts.get(Text::Routes);
+            next_hop(request.flow, &target, routes, peer.endpoint)
+        });
+        let expires_s = self.granted(wanted_s, peer.endpoint);
+        self.subscriptions[slot].remote_cseq = request.basics.cseq.number;
+        if let Some(texts) = texts {
+            self.subscriptions[slot].texts = texts;
+        }
+        if let Some(flow) = flow {
+            self.move_to(slot, flow, now, out);
+        }
+        self.prolong(slot, expires_s, now, out);
+        Ok(expires_s)
+    }
+
+    fn prolong(&mut self, slot: u32, expires_s: u32, now: Time, out: &mut Outputs) {
+        let subscription = &mut self.subscriptions[slot];
+        subscription.owed = true;
+        // Whoever refreshes is alive, and asks for an answer now.
+        (subscription.unanswered_count, subscription.not_before_s) = (0, 0);
+        if expires_s == 0 {
+            subscription.state = Lifecycle::Ending(Reason::Timeout);
+            self.stats.counters.subscription_unsubscribed += 1;
+            self.forget_kept(slot, out);
+            return;
+        }
+        let check = subscription.tag.check;
+        subscription.expires_at_s = (now.as_secs_ceil() + u64::from(expires_s)) as u32;
+        if subscription.expires_at_s < subscription.armed_at_s {
+            subscription.armed_at_s = subscription.expires_at_s;
+            self.expiries.arm(u64::from(subscription.expires_at_s), slot, check);
+        }
+        self.stats.counters.subscription_refreshed += 1;
+        self.keep_subscription(slot, now, out);
+    }
+
+    /// The dialog's texts with a new remote target (RFC 3261 section 12.2.2).
+    fn retarget(&self, slot: u32, target: &Contact<'_>) -> Result<Texts, Answer> {
+        let subscription = &self.subscriptions[slot];
+        let mut texts = subscription.texts.all();
+        let mut routes = Vec::new();
+        if subscription.is_strict {
+            // The target is the last Route line.
+            let lines = texts[Text::Routes as usize];
+            let end = lines.len().saturating_sub(2);
+            let last = lines[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            routes.extend_from_slice(&lines[..last]);
+            push_route(&mut routes, &[b"<", target.uri, b">"]);
+            texts[Text::Routes as usize] = &routes;
+        } else {
+            texts[Text::Target as usize] = target.uri;
+        }
+        Texts::pack(texts, self.config.limits.dialog_bytes_max)
+            .ok_or_else(|| Answer::new(513, "Message Too Large"))
+    }
+
+    /// From now on NOTIFYs go along `flow`.
+    fn move_to(&mut self, slot: u32, flow: Flow, now: Time, out: &mut Outputs) {
+        let old = self.subscriptions[slot].hop;
+        if self.hops.get(old).flow == flow {
+            return;
+        }
+        let new = self.hops.acquire(flow, &self.config.limits);
+        let subscription = &mut self.subscriptions[slot];
+        subscription.hop = new;
+        if std::mem::take(&mut subscription.is_waiting) {
+            self.stats.waiting_count -= 1;
+        }
+        // The NOTIFY in flight holds its place in the old hop's window, not in the new one's.
+        let holds = subscription.in_flight.as_mut().map(|f| std::mem::take(&mut f.holds_window));
+        if holds == Some(true) {
+            self.hops.get_mut(old).give_back();
+        }
+        let extension = &mut self.extensions[subscription.extension];
+        extension.groups[usize::from(subscription.group)].is_sorted = false;
+        self.serve_waiting(old, now, out);
+        self.hops.release(old);
+    }
+
+    /// Starts the end of a subscription: its last NOTIFY says why.
+    pub(crate) fn end_subscription(
+        &mut self,
+        slot: u32,
+        reason: Reason,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        let subscription = &mut self.subscriptions[slot];
+        if subscription.state != Lifecycle::Active {
+            return;
+        }
+        subscription.state = Lifecycle::Ending(reason);
+        subscription.owed = true;
+        self.forget_kept(slot, out);
+        self.kick(slot, now, out);
+    }
+
+    /// Forgets a subscription. Nothing is sent.
+    pub(crate) fn remove_subscription(&mut self, slot: u32, now: Time, out: &mut Outputs) {
+        if self.subscriptions[slot].state == Lifecycle::Active {
+            self.forget_kept(slot, out);
+        }
+        let dialect = self.dialect_of(&self.subscriptions[slot]);
+        let Some(subscription) = self.subscriptions.remove(slot) else { return };
+        if subscription.in_flight.is_some() {
+            self.stats.in_flight_count -= 1;
+        }
+        if subscription.is_waiting {
+            self.stats.waiting_count -= 1;
+        }
+        let tag = subscription.tag;
+        if tag.slot != slot {
+            self.moved.remove(&tag);
+        }
+        if dialect == Dialect::Asterisk {
+            self.ended.remember(tag, now);
+        }
+        if subscription.in_flight.as_ref().is_some_and(|in_flight| in_flight.holds_window) {
+            self.hops.get_mut(subscription.hop).give_back();
+        }
+        self.leave_group(&subscription, slot, now, out);
+        self.serve_waiting(subscription.hop, now, out);
+        self.hops.release(subscription.hop);
+        self.drop_if_unused(subscription.extension, out);
+    }
+
+    fn leave_group(&mut self, left: &Subscription, slot: u32, now: Time, out: &mut Outputs) {
+        let Some(extension) = self.extensions.get_mut(left.extension) else { return };
+        extension.watcher_count -= 1;
+        let group = &mut extension.groups[usize::from(left.group)];
+        debug_assert_eq!(group.watchers.get(left.position as usize), Some(&slot));
+        group.watchers.swap_remove(left.position as usize);
+        let moved = group.watchers.get(left.position as usize).copied();
+        if group.watchers.is_empty() {
+            (group.view, group.cursor, group.watchers) = (None, None, Vec::new());
+        }
+        let Some(moved) = moved else { return };
+        group.is_sorted = false;
+        // A running fan-out may have passed this place already: the one that moves here is served.
+        let is_passed = group.cursor.is_some_and(|cursor| left.position < cursor);
+        let generation = group.generation;
+        let watcher = &mut self.subscriptions[moved];
+        watcher.position = left.position;
+        if is_passed && watcher.has_news(generation) {
+            self.kick(moved, now, out);
+        }
+    }
+
+    /// The slot a tag's subscription lives in.
+    pub(crate) fn slot_of(&self, tag: Tag) -> Option<u32> {
+        let here = self.subscriptions.get(tag.slot).filter(|s| s.tag == tag).map(|_| tag.slot);
+        here.or_else(|| self.moved.get(&tag).copied())
+    }
+}
+
+fn accepted(tag: Tag, expires_s: u32) -> Answer {
+    Answer::new(200, "OK").tagged(tag).with("Expires", expires_s)
+}
+
+/// The Event of a refresh must be the one of the subscription. Another one would be a second
+/// subscription in the same dialog, which RFC 6665 section 4.5.2 lets us refuse with 403.
+fn check_event(
+    message: &Message<'_>,
+    subscription: &Subscription,
+    rfc: bool,
+) -> Result<(), Answer> {
+    let bad = || Answer::new(489, "Bad Event").with("Allow-Events", admission::ALLOW_EVENTS);
+    let Some(value) = message.header(HeaderName::Event) else {
+        return if rfc { Err(bad()) } else { Ok(()) };
+    };
+    let ours = Event::parse(subscription.texts.get(Text::Event)).map_err(|_| bad())?;
+    let theirs = Event::parse(value).map_err(|_| bad())?;
+    match (ours.package, ours.id) == (theirs.package, theirs.id) {
+        true => Ok(()),
+        false => Err(Answer::new(403, "Dialog Sharing Not Supported")),
+    }
+}
+
+/// The route set of a SUBSCRIBE as Route lines, and whether its first router is a strict one
+/// (RFC 3261 section 12.2.1.1).
+fn routes(message: &Message<'_>) -> (Vec<u8>, bool) {
+    let mut lines = Vec::new();
+    let mut is_strict = false;
+    for (index, route) in message.values(HeaderName::RecordRoute).enumerate() {
+        if index == 0 {
+            let uri = NameAddr::parse(route).ok().and_then(|route| split_uri(route.uri).ok());
+            is_strict = uri.is_some_and(|uri| uri.param("lr").is_none());
+        }
+        push_route(&mut lines, &[route]);
+    }
+    (lines, is_strict)
+}
+
+fn push_route(lines: &mut Vec<u8>, route: &[&[u8]]) {
+    lines.extend_from_slice(b"Route: ");
+    route.iter().for_each(|part| lampfield_wire::write::push_value(lines, part));
+    lines.extend_from_slice(b"\r\n");
+}
+
+/// URI of the first Route line.
+fn first_route(lines: &[u8]) -> Option<&[u8]> {
+    let line = lines.strip_prefix(b"Route: ")?;
+    let end = line.iter().position(|byte| *byte == b'\r')?;
+    NameAddr::parse(&line[..end]).ok().map(|route| route.uri)
+}
+
+fn texts(
+    request: &Request<'_, '_>,
+    wanted: &Wanted<'_>,
+    routes: &[u8],
+    is_strict: bool,
+    view: &GroupView,
+    bytes_max: usize,
+) -> Option<Texts> {
+    let unfold = |value: &[u8]| {
+        let mut out = Vec::with_capacity(value.len());
+        lampfield_wire::write::push_value(&mut out, value);
+        out
+    };
+    let header = |name| unfold(request.message.header(name).unwrap_or_default());
+    let (to, from) = (header(HeaderName::To), header(HeaderName::From));
+    let mut watcher = Vec::new();
+    escape_into(&watcher_uri(&request.basics.from, view.dialect), &mut watcher);
+    let event = unfold(wanted.event);
+    let (mut target, mut lines) = (wanted.target.uri, routes.to_vec());
+    if is_strict {
+        target = first_route(routes)?;
+        let rest = routes.iter().position(|byte| *byte == b'\n')? + 1;
+        lines = routes[rest..].to_vec();
+        push_route(&mut lines, &[b"<", wanted.target.uri, b">"]);
+    }
+    let call_id = request.basics.call_id;
+    Texts::pack([call_id, &to, &from, target, &lines, &event, &watcher], bytes_max)
+}
+
+/// The watcher's own URI as bodies show it: an Asterisk leaves the port out (trace 01).
+fn watcher_uri(from: &NameAddr<'_>, dialect: Dialect) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    match split_uri(from.uri) {
+        Ok(uri) if dialect == Dialect::Asterisk && uri.is_sip() => {
+            let at = if uri.user.is_empty() { "" } else { "@" };
+            format!("{}:{}{at}{}", text(uri.scheme), text(uri.user), text(uri.host))
+        }
+        _ => text(from.uri),
+    }
+}
+
+/// Where NOTIFYs go: the first route, else the Contact, as far as they are addresses; the
+/// request's own source if the endpoint is behind NAT (`rewrite_contact`) or a name would have
+/// to be looked up.
+fn next_hop(source: Flow, target: &Contact<'_>, routes: &[u8], endpoint: &Endpoint) -> Flow {
+    let route = first_route(routes).and_then(|uri| split_uri(uri).ok());
+    if route.is_none() && endpoint.rewrite_contact {
+        return source;
+    }
+    let uri = route.as_ref().unwrap_or(&target.parts);
+    let Some(peer) = address_of(uri) else { return source };
+    let transport = match uri.param("transport") {
+        None => Transport::Udp,
+        Some(token) if token.eq_ignore_ascii_case(b"udp") => Transport::Udp,
+        Some(token) if token.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
+        Some(_) => return source,
+    };
+    if peer.is_ipv4() != source.local.is_ipv4() || peer.port() == 0 {
+        return source;
+    }
+    let connection = match transport == source.transport {
+        true => source.connection,
+        false => ConnectionId::default(),
+    };
+    Flow { transport, local: source.local, peer, connection }
+}
+
+fn address_of(uri: &UriParts<'_>) -> Option<SocketAddr> {
+    let host = uri.param("maddr").unwrap_or(uri.host);
+    let host = std::str::from_utf8(host).ok()?;
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let ip: IpAddr = host.parse().ok()?;
+    (!ip.is_unspecified() && !ip.is_multicast())
+        .then(|| SocketAddr::new(ip, uri.port.unwrap_or(5060)))
+}

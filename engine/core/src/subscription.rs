@@ -1,0 +1,181 @@
+//! One inbound subscription: an RFC 6665 notifier dialog, packed.
+//!
+//! The record holds what a NOTIFY head is rendered from; the texts of the dialog lie in one
+//! allocation. Rendering from the record is faster than copying a kept head, at a third of the
+//! memory (`FASTPATH.md` section 8).
+
+use std::rc::Rc;
+
+use crate::Time;
+use crate::body::Body;
+use crate::config::EndpointId;
+use crate::extension::ExtensionId;
+use crate::hop::HopId;
+use crate::state::ExtensionState;
+use crate::tag::Tag;
+
+/// An inbound subscription.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) tag: Tag,
+    pub(crate) extension: ExtensionId,
+    /// Its group in the extension, and its place in the group.
+    pub(crate) group: u16,
+    pub(crate) position: u32,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) hop: HopId,
+    /// CSeq of the last NOTIFY sent.
+    pub(crate) cseq: u32,
+    /// CSeq of the watcher's last SUBSCRIBE.
+    pub(crate) remote_cseq: u32,
+    /// Document version the next NOTIFY carries.
+    pub(crate) version: u32,
+    /// Second in which it ends.
+    pub(crate) expires_at_s: u32,
+    /// Second in which its entry in the wheel fires.
+    pub(crate) armed_at_s: u32,
+    /// No NOTIFY before this second: the peer asked for time (Retry-After).
+    pub(crate) not_before_s: u32,
+    pub(crate) state: Lifecycle,
+    /// Group generation of the last NOTIFY sent.
+    pub(crate) sent_generation: u32,
+    /// A NOTIFY is owed whatever the generation (a SUBSCRIBE wants one, or the state is final).
+    pub(crate) owed: bool,
+    /// It waits in its hop's queue.
+    pub(crate) is_waiting: bool,
+    /// NOTIFYs in a row that were not answered in time.
+    pub(crate) unanswered_count: u8,
+    pub(crate) in_flight: Option<InFlight>,
+    pub(crate) acked_state: Option<ExtensionState>,
+    pub(crate) acked_at_s: u32,
+    /// CSeq up to which the kept record is good; beyond, it is written again.
+    pub(crate) kept_cseq: u32,
+    /// The first route is a strict router: request URI and last Route trade places.
+    pub(crate) is_strict: bool,
+    pub(crate) texts: Texts,
+}
+
+/// Where a subscription is in its life.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lifecycle {
+    Active,
+    /// The last NOTIFY is due or in flight; nothing follows it.
+    Ending(Reason),
+}
+
+/// Why a subscription ends: RFC 6665 section 4.1.3.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reason {
+    /// It ran out, was ended by its watcher, or was a fetch.
+    Timeout,
+    /// The extension has no hint any more.
+    NoResource,
+    /// The endpoint may not watch any more.
+    Rejected,
+}
+
+impl Reason {
+    pub(crate) const fn token(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::NoResource => "noresource",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// The NOTIFY that waits for its answer: what a retransmission must repeat byte for byte.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    pub(crate) body: Rc<Body>,
+    pub(crate) version: u32,
+    pub(crate) shown_expires_s: u32,
+    pub(crate) state: Lifecycle,
+    pub(crate) extension_state: ExtensionState,
+    pub(crate) sent_count: u8,
+    pub(crate) sent_at: Time,
+    /// It still holds a place in its hop's window.
+    pub(crate) holds_window: bool,
+}
+
+/// Texts of a dialog, end to end in one allocation.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    bytes: Box<[u8]>,
+    ends: [u16; TEXT_COUNT],
+}
+
+/// One text of a dialog.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Text {
+    CallId,
+    /// To of the SUBSCRIBE without tag: From of the NOTIFY.
+    Local,
+    /// From of the SUBSCRIBE with tag: To of the NOTIFY.
+    Remote,
+    /// URI of the watcher's Contact: request URI of the NOTIFY.
+    Target,
+    /// Route header lines, CRLF included; empty without a route set.
+    Routes,
+    /// Value of the Event header, as subscribed.
+    Event,
+    /// The watcher's URI, XML-escaped, as bodies show it.
+    Watcher,
+}
+
+const TEXT_COUNT: usize = 7;
+
+impl Texts {
+    /// Packs the texts, in the order of [`Text`]. `None` if they are longer than `bytes_max`.
+    pub(crate) fn pack(texts: [&[u8]; TEXT_COUNT], bytes_max: usize) -> Option<Self> {
+        let byte_count: usize = texts.iter().map(|text| text.len()).sum();
+        if byte_count > bytes_max.min(usize::from(u16::MAX)) {
+            return None;
+        }
+        let mut ends = [0; TEXT_COUNT];
+        let mut bytes = Vec::with_capacity(byte_count);
+        for (text, end) in texts.iter().zip(&mut ends) {
+            bytes.extend_from_slice(text);
+            *end = bytes.len() as u16;
+        }
+        Some(Self { bytes: bytes.into_boxed_slice(), ends })
+    }
+
+    pub(crate) fn get(&self, text: Text) -> &[u8] {
+        let at = text as usize;
+        let start = if at == 0 { 0 } else { usize::from(self.ends[at - 1]) };
+        &self.bytes[start..usize::from(self.ends[at])]
+    }
+
+    /// All texts, in the order of [`Text`].
+    pub(crate) fn all(&self) -> [&[u8]; TEXT_COUNT] {
+        use Text::*;
+        [CallId, Local, Remote, Target, Routes, Event, Watcher].map(|text| self.get(text))
+    }
+}
+
+impl Subscription {
+    /// Seconds it still runs.
+    pub(crate) fn remaining_s(&self, now: Time) -> u32 {
+        u64::from(self.expires_at_s).saturating_sub(now.as_secs_ceil()) as u32
+    }
+
+    /// Whether it has something to say that its watcher was not told.
+    pub(crate) fn has_news(&self, generation: u32) -> bool {
+        self.owed || self.sent_generation != generation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_come_back_as_packed_and_too_many_are_refused() {
+        let texts: [&[u8]; 7] = [b"call", b"local", b"", b"target", b"Route: <x>\r\n", b"e", b"w"];
+        let packed = Texts::pack(texts, 100).expect("fits");
+        assert_eq!(packed.all(), texts);
+        assert_eq!(packed.get(Text::Event), b"e");
+        assert!(Texts::pack(texts, 10).is_none());
+    }
+}

@@ -1,0 +1,114 @@
+//! Tags and branches that carry their slot: an in-dialog request or a response finds its
+//! subscription without a hash lookup, and its shard without asking.
+//!
+//! ```text
+//! To-tag  lf PPP SSSSSSSS CCCCCCCC           partition, slot, check (hexadecimal)
+//! branch  z9hG4bK PPP SSSSSSSS CCCCCCCC QQQQQQQQ     … and the CSeq of the NOTIFY
+//! ```
+//!
+//! The check is random per subscription (32 bits, as RFC 3261 section 19.3 asks of a tag): a
+//! guessed tag does not match. The partition, not the shard, is carried, so that a tag survives
+//! a restart with another number of shards.
+
+use crate::placement::PARTITION_COUNT;
+
+/// Names one subscription of this node, for as long as it lives.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Tag {
+    /// Partition of its extension.
+    pub(crate) partition: u16,
+    /// Slot it was created in. After a restart it may live in another.
+    pub(crate) slot: u32,
+    /// Random value.
+    pub(crate) check: u32,
+}
+
+const MARK: &[u8] = b"lf";
+const COOKIE: &[u8] = b"z9hG4bK";
+
+impl Tag {
+    /// Appends the To-tag.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(MARK);
+        push_hex(out, u32::from(self.partition), 3);
+        push_hex(out, self.slot, 8);
+        push_hex(out, self.check, 8);
+    }
+
+    /// Reads a To-tag of ours.
+    pub(crate) fn read(text: &[u8]) -> Option<Self> {
+        let digits = text.strip_prefix(MARK)?;
+        if digits.len() != 19 {
+            return None;
+        }
+        Self::read_digits(digits)
+    }
+
+    fn read_digits(digits: &[u8]) -> Option<Self> {
+        let partition = read_hex(digits.get(..3)?)? as u16;
+        if u64::from(partition) >= PARTITION_COUNT {
+            return None;
+        }
+        let (slot, check) = (read_hex(digits.get(3..11)?)?, read_hex(digits.get(11..19)?)?);
+        Some(Self { partition, slot, check })
+    }
+}
+
+/// Appends the branch of a NOTIFY: `slot` is where the subscription lives now.
+pub(crate) fn write_branch(tag: Tag, slot: u32, cseq: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(COOKIE);
+    push_hex(out, u32::from(tag.partition), 3);
+    push_hex(out, slot, 8);
+    push_hex(out, tag.check, 8);
+    push_hex(out, cseq, 8);
+}
+
+/// Reads a branch of ours: the tag (with the slot it lives in now) and the CSeq.
+pub(crate) fn read_branch(branch: &[u8]) -> Option<(Tag, u32)> {
+    let digits = branch.strip_prefix(COOKIE)?;
+    if digits.len() != 27 {
+        return None;
+    }
+    Some((Tag::read_digits(digits)?, read_hex(&digits[19..])?))
+}
+
+fn push_hex(out: &mut Vec<u8>, value: u32, width: u32) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for place in (0..width).rev() {
+        out.push(DIGITS[(value >> (place * 4)) as usize & 15]);
+    }
+}
+
+fn read_hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0u32, |value, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u32::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_and_branches_read_back_and_nothing_else_reads() {
+        let tag = Tag { partition: 1023, slot: 0xdead_beef, check: 7 };
+        let (mut text, mut branch) = (Vec::new(), Vec::new());
+        tag.write(&mut text);
+        write_branch(tag, 5, u32::MAX, &mut branch);
+        assert_eq!(text, b"lf3ffdeadbeef00000007");
+        assert_eq!(Tag::read(&text), Some(tag));
+        assert_eq!(read_branch(&branch), Some((Tag { slot: 5, ..tag }, u32::MAX)));
+        for wrong in
+            ["", "lf", "lf400deadbeef00000007", "lf3ffDEADBEEF00000007", "xx3ffdeadbeef00000007"]
+        {
+            assert_eq!(Tag::read(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(read_branch(&branch[..branch.len() - 1]), None);
+        assert_eq!(read_branch(b"z9hG4bK-foreign"), None);
+    }
+}

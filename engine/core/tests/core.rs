@@ -1,0 +1,10 @@
+//! Stories of the core: what watchers are told, on one shard and on several.
+
+mod stories {
+    mod dialects;
+    mod dialogs;
+    mod lamps;
+    mod restart;
+    mod silence;
+    mod world;
+}

@@ -1,0 +1,83 @@
+//! Where the `asterisk` dialect differs: codes, headers, repeats (traces 01, 06, 08).
+
+use lampfield_core::command::Command;
+use lampfield_core::config::{Config, Dialect};
+use lampfield_core::dialplan::{Dialplan, Hint};
+use lampfield_core::state::DeviceState;
+use lampfield_wire::HeaderName;
+
+use super::world::{Phone, T, World, config};
+
+#[test]
+fn asterisk_codes_and_headers() {
+    let mut world = World::new(2, Dialect::Asterisk);
+    let mut phone = Phone::new(9, "lamp1");
+    let (brief, _) = phone.subscribe(&mut world, Some(4));
+    assert_eq!((brief.status(), brief.header(HeaderName::MinExpires).as_str()), (423, ""));
+    assert_eq!(phone.subscribe(&mut world, Some(0)).0.status(), 400, "no fetch");
+    phone.extra = "Require: foo\r\n".into();
+    let (response, notifies) = phone.subscribe(&mut world, Some(600));
+    assert_eq!(response.header(HeaderName::Contact), "<sip:192.0.2.1:5060>");
+    assert_eq!(notifies[0].header(HeaderName::Contact), "<sip:192.0.2.1:5060>");
+    assert!(notifies[0].body().contains("<contact priority=\"1\">sip:w@192.0.2.1</contact>"));
+    let (_, notifies) = phone.subscribe(&mut world, Some(0));
+    assert_eq!(notifies[0].state(), "terminated", "no reason");
+    assert_eq!(phone.subscribe(&mut world, Some(600)).0.status(), 500);
+    let mut stranger = Phone::new(9, "lamp1");
+    stranger.address = "10.0.0.1:5060".parse().expect("an address");
+    let (challenge, _) = stranger.subscribe(&mut world, None);
+    assert_eq!(challenge.status(), 401);
+    assert!(challenge.header(HeaderName::WwwAuthenticate).starts_with("Digest realm=\"asterisk\""));
+}
+
+#[test]
+fn asterisk_reports_every_change_even_if_the_document_shows_nothing_new() {
+    let mut world = World::new(2, Dialect::Asterisk);
+    let mut phone = Phone::new(9, "multi");
+    phone.subscribe(&mut world, Some(600));
+    for (device, state, want) in [
+        ("Custom:m1", DeviceState::InUse, 1),
+        ("Custom:m1", DeviceState::Busy, 1),
+        ("Custom:m1", DeviceState::Busy, 0),
+        ("Custom:m1", DeviceState::Ringing, 1),
+        // Still ringing, but somebody else may: told again.
+        ("Custom:m2", DeviceState::NotInUse, 1),
+        ("Custom:m1", DeviceState::Unavailable, 1),
+        ("Custom:m2", DeviceState::Unavailable, 1),
+        ("Custom:m2", DeviceState::Invalid, 0),
+    ] {
+        world.set_device(device, state);
+        assert_eq!(phone.listen(&mut world).len(), want, "{device} {state:?}");
+    }
+}
+
+#[test]
+fn a_removed_hint_ends_its_watchers_and_leaves_the_others_alone() {
+    for (dialect, want) in
+        [(Dialect::Rfc, "terminated;reason=noresource"), (Dialect::Asterisk, "terminated")]
+    {
+        let mut world = World::new(2, dialect);
+        let (mut gone, mut stays) = (Phone::new(8, "lamp1"), Phone::new(9, "lamp2"));
+        gone.subscribe(&mut world, Some(600));
+        stays.subscribe(&mut world, Some(600));
+        let mut dialplan = Dialplan::default();
+        for (exten, hint) in [("lamp2", "Custom:other"), ("new", "Custom:new")] {
+            let hint = Hint::parse(hint, "test:1").expect("a hint");
+            dialplan.add_hint(T, "hints", exten, hint).expect("an extension");
+        }
+        world.set_device("Custom:other", DeviceState::InUse);
+        let reloaded = Config { dialplan, ..config(dialect) };
+        world.command(&Command::Reload(reloaded.into()));
+        assert_eq!(gone.listen(&mut world)[0].state(), want);
+        let got = stays.listen(&mut world);
+        assert_eq!(got.len(), 1, "its hint changed, and so did its lamp");
+        assert!(got[0].body().contains("On the phone"));
+        assert_eq!(
+            gone.subscribe(&mut world, None).0.status(),
+            if dialect == Dialect::Rfc { 481 } else { 500 }
+        );
+        assert_eq!(Phone::new(7, "new").subscribe(&mut world, None).0.status(), 200);
+        assert_eq!(Phone::new(7, "lamp1").subscribe(&mut world, None).0.status(), 404);
+        assert_eq!(world.stats(|s| s.extension_count), 2);
+    }
+}

@@ -1,0 +1,92 @@
+//! A restart: dialogs go on, states are remembered, no number comes twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lampfield_core::command::Command;
+use lampfield_core::config::Dialect;
+use lampfield_core::record::Record;
+use lampfield_core::state::DeviceState;
+
+use super::world::{Phone, World, config};
+
+/// What a store would hold.
+fn kept(world: &World) -> Vec<Record> {
+    let mut store = BTreeMap::new();
+    for record in &world.records {
+        match &record.value {
+            Some(value) => store.insert(record.key.clone(), value.clone()),
+            None => store.remove(&record.key),
+        };
+    }
+    store.into_iter().map(|(key, value)| Record { key, value: Some(value) }).collect()
+}
+
+#[test]
+fn dialogs_states_and_numbers_survive_even_with_another_number_of_shards() {
+    for (before, after) in [(1, 1), (2, 2), (1, 3), (3, 2)] {
+        let mut world = World::new(before, Dialect::Rfc);
+        let mut left = Phone::new(7, "lamp2");
+        left.subscribe(&mut world, Some(600));
+        left.subscribe(&mut world, Some(0));
+        let mut phone = Phone::new(9, "lamp1").watching_dialogs();
+        phone.subscribe(&mut world, Some(600));
+        world.set_device("Custom:lamp1", DeviceState::Ringing);
+        let last = phone.listen(&mut world).remove(0);
+        world.pass(Duration::from_secs(100));
+        let records = kept(&world);
+
+        // The new process starts 110 seconds after the old one did.
+        let mut world = World::with(after, config(Dialect::Rfc), 110_000);
+        for record in records {
+            world.command(&Command::Restore(record));
+        }
+        world.run();
+        let got = phone.listen(&mut world);
+        assert_eq!(got.len(), 1, "one NOTIFY after the restart ({before} to {after} shards)");
+        assert!(got[0].cseq() > last.cseq(), "CSeq goes on");
+        assert!(got[0].body().contains("<state>early<"), "the state is remembered");
+        let expires: u32 = got[0].state()["active;expires=".len()..].parse().expect("a number");
+        assert!((488..=491).contains(&expires), "{expires}");
+        let (response, notifies) = phone.subscribe(&mut world, Some(300));
+        assert_eq!((response.status(), notifies.len()), (200, 1), "the dialog goes on");
+        world.set_device("Custom:lamp1", DeviceState::NotInUse);
+        assert_eq!(phone.listen(&mut world).len(), 1);
+        assert_eq!(phone.subscribe(&mut world, Some(0)).0.status(), 200);
+        assert_eq!(world.stats(|s| s.subscription_count), 0);
+        assert_eq!(left.listen(&mut world), [], "who had left is not bothered");
+    }
+}
+
+#[test]
+fn an_expired_subscription_does_not_come_back() {
+    let mut world = World::new(1, Dialect::Rfc);
+    Phone::new(9, "lamp1").subscribe(&mut world, Some(60));
+    let records = kept(&world);
+    let mut world = World::with(1, config(Dialect::Rfc), 61_000);
+    for record in records {
+        world.command(&Command::Restore(record));
+    }
+    assert_eq!(world.stats(|s| s.subscription_count), 0);
+    assert!(world.records.iter().all(|record| record.value.is_none()), "and is forgotten");
+    assert_eq!(world.records.len(), 1);
+}
+
+#[test]
+fn records_that_make_no_sense_are_left_alone() {
+    let mut world = World::new(2, Dialect::Rfc);
+    for (key, value) in [
+        (&b""[..], &b""[..]),
+        (b"S", b"\x01"),
+        (b"D\0\0x", b"\x01\xff\xff"),
+        (b"S\0\0\0\0\0\0\0\0\0\0", b"\x01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        (b"?", b"\x02"),
+    ] {
+        let record = Record { key: key.into(), value: Some(value.into()) };
+        world.command(&Command::Restore(record));
+    }
+    assert_eq!(
+        world.stats(|s| s.subscription_count + s.source_count),
+        world.stats(|s| s.source_count)
+    );
+}
