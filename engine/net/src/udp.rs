@@ -27,8 +27,7 @@ pub const BACKLOG_COUNT_MAX: usize = 4096;
 pub struct UdpPort {
     socket: BatchSocket,
     batch: ReceiveBatch,
-    backlog: VecDeque<Waiting>,
-    backlog_dropped_count: u64,
+    backlog: Backlog,
 }
 
 /// What happened on a port so far.
@@ -42,11 +41,53 @@ pub struct UdpCounts {
     pub backlog_dropped_count: u64,
 }
 
+/// Datagrams that wait for a full send buffer, in order.
+#[derive(Debug, Default)]
+struct Backlog {
+    waiting: VecDeque<Waiting>,
+    dropped_count: u64,
+}
+
 #[derive(Debug)]
 struct Waiting {
     peer: SocketAddr,
-    local: SocketAddr,
+    source: Option<SocketAddr>,
     bytes: Box<[u8]>,
+}
+
+impl Waiting {
+    fn datagram(&self) -> Datagram<'_> {
+        let datagram = Datagram::new(self.peer, &self.bytes);
+        self.source.map_or(datagram, |source| datagram.from_local(source))
+    }
+}
+
+impl Backlog {
+    /// Sends what waits, then `batch`; keeps what `send` does not take, up to the bound.
+    fn send(&mut self, batch: &[Datagram<'_>], mut send: impl FnMut(&[Datagram<'_>]) -> usize) {
+        let done = if self.flush(&mut send) { send(batch) } else { 0 };
+        let rest = &batch[done..];
+        let kept = &rest[..rest.len().min(BACKLOG_COUNT_MAX - self.waiting.len())];
+        self.dropped_count += (rest.len() - kept.len()) as u64;
+        self.waiting.extend(kept.iter().map(|datagram| Waiting {
+            peer: datagram.peer(),
+            source: datagram.source(),
+            bytes: datagram.bytes().into(),
+        }));
+    }
+
+    fn flush(&mut self, mut send: impl FnMut(&[Datagram<'_>]) -> usize) -> bool {
+        while !self.waiting.is_empty() {
+            let batch: Vec<_> =
+                self.waiting.iter().take(BATCH_MAX).map(Waiting::datagram).collect();
+            let (done, tried) = (send(&batch), batch.len());
+            self.waiting.drain(..done);
+            if done < tried {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 impl UdpPort {
@@ -66,8 +107,7 @@ impl UdpPort {
         Ok(Self {
             socket: BatchSocket::bind(address, &options)?,
             batch: ReceiveBatch::new(BATCH_MAX, BUFFER_BYTES),
-            backlog: VecDeque::new(),
-            backlog_dropped_count: 0,
+            backlog: Backlog::default(),
         })
     }
 
@@ -119,41 +159,17 @@ impl UdpPort {
     /// ([`UdpPort::is_blocked`]). On a wildcard port give each datagram the address it leaves from
     /// ([`Datagram::from_local`]).
     pub fn send(&mut self, batch: &[Datagram<'_>]) {
-        let done = if self.flush() { self.socket.send(batch) } else { 0 };
-        let room = BACKLOG_COUNT_MAX - self.backlog.len();
-        let rest = &batch[done..];
-        let kept = &rest[..rest.len().min(room)];
-        self.backlog_dropped_count += (rest.len() - kept.len()) as u64;
-        self.backlog.extend(kept.iter().map(|datagram| Waiting {
-            peer: datagram.peer(),
-            local: datagram.source().unwrap_or(self.socket.local_addr()),
-            bytes: datagram.bytes().into(),
-        }));
+        self.backlog.send(batch, |batch| self.socket.send(batch));
     }
 
     /// Sends what waits; true when nothing does any more.
     pub fn flush(&mut self) -> bool {
-        while !self.backlog.is_empty() {
-            let batch: Vec<_> = self
-                .backlog
-                .iter()
-                .take(BATCH_MAX)
-                .map(|waiting| {
-                    Datagram::new(waiting.peer, &waiting.bytes).from_local(waiting.local)
-                })
-                .collect();
-            let (done, tried) = (self.socket.send(&batch), batch.len());
-            self.backlog.drain(..done);
-            if done < tried {
-                return false;
-            }
-        }
-        true
+        self.backlog.flush(|batch| self.socket.send(batch))
     }
 
     /// Whether datagrams wait until the socket can be written.
     pub fn is_blocked(&self) -> bool {
-        !self.backlog.is_empty()
+        !self.backlog.waiting.is_empty()
     }
 
     /// What happened so far.
@@ -161,7 +177,7 @@ impl UdpPort {
         UdpCounts {
             receive: self.batch.counts(),
             send: self.socket.send_counts(),
-            backlog_dropped_count: self.backlog_dropped_count,
+            backlog_dropped_count: self.backlog.dropped_count,
         }
     }
 }
@@ -169,5 +185,41 @@ impl UdpPort {
 impl AsFd for UdpPort {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_full_socket_does_not_take_leaves_later_in_order_and_bounded() {
+        let peer = "192.0.2.1:5060".parse().expect("an address");
+        let local: SocketAddr = "192.0.2.9:5060".parse().expect("an address");
+        let texts: Vec<[u8; 2]> = (0..10_000_u16).map(u16::to_be_bytes).collect();
+        let datagrams: Vec<_> =
+            texts.iter().map(|text| Datagram::new(peer, text).from_local(local)).collect();
+        let (mut backlog, mut left) = (Backlog::default(), Vec::new());
+        // A socket with room for this many datagrams.
+        let mut send = |room: usize, batch: &[Datagram<'_>]| {
+            let taken = &batch[..room.min(batch.len())];
+            left.extend(taken.iter().map(|d| u16::from_be_bytes([d.bytes()[0], d.bytes()[1]])));
+            assert!(taken.iter().all(|d| d.source().map(|s| s.ip()) == Some(local.ip())));
+            taken.len()
+        };
+        backlog.send(&datagrams[..100], |batch| send(40, batch));
+        assert_eq!(backlog.waiting.len(), 60);
+        // Still full: new ones queue behind, none overtakes.
+        backlog.send(&datagrams[100..200], |batch| send(0, batch));
+        assert_eq!(backlog.waiting.len(), 160);
+        assert!(!backlog.flush(|batch| send(7, batch)));
+        assert!(backlog.flush(|batch| send(usize::MAX, batch)));
+        // Beyond the bound the newest are dropped and counted.
+        backlog.send(&datagrams[200..], |batch| send(0, batch));
+        assert_eq!(backlog.waiting.len(), BACKLOG_COUNT_MAX);
+        assert_eq!(backlog.dropped_count, (9_800 - BACKLOG_COUNT_MAX) as u64);
+        assert!(backlog.flush(|batch| send(usize::MAX, batch)));
+        let want: Vec<u16> = (0..200 + BACKLOG_COUNT_MAX as u16).collect();
+        assert_eq!(left, want);
     }
 }

@@ -80,9 +80,10 @@ where
     let core = core.filter(|core| sys::allowed_cores().contains(core));
     let (tell, built) = mpsc::sync_channel(1);
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _guard = AbortOnPanic;
+        let mut guard = AbortOnPanic { building: true };
         match build(core) {
             Ok((executor, core)) => {
+                guard.building = false;
                 let _ = tell.send(Ok(core));
                 Some(executor.run(async move { task().await }))
             }
@@ -117,11 +118,21 @@ fn build(core: Option<usize>) -> io::Result<(LocalExecutor, Option<usize>)> {
 }
 
 /// Ends the process when it is dropped by a panic; the panic's own message has been printed.
-struct AbortOnPanic;
+struct AbortOnPanic {
+    building: bool,
+}
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
+            if self.building {
+                // glommio panics with "kernel too old" whatever the kernel's reason is.
+                eprintln!(
+                    "error: an executor was refused although io_uring works: most likely the \
+                     memlock limit is used up by this user's processes, or by one that has just \
+                     ended; raise it (LimitMEMLOCK=, `ulimit -l`) or start again"
+                );
+            }
             std::process::abort();
         }
     }
@@ -138,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_sleeper_is_woken_by_bytes_by_messages_and_by_time_and_else_costs_nothing() {
-        probe().expect("io_uring works here");
+        probe(1).expect("io_uring works here");
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let address = socket.local_addr().expect("bound");
         let (sender, inbound) = async_channel::bounded::<u32>(8);

@@ -9,6 +9,9 @@ use crate::sys::check;
 /// glommio refuses to start below this limit.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
+/// What the kernel charges for one executor's rings (measured on Linux 6.18).
+const MEMLOCK_BYTES_EACH: u64 = 240 * 1024;
+
 /// Why no executor can be started here.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
@@ -42,33 +45,32 @@ pub enum ProbeError {
     Other(io::Error),
 }
 
-/// Asks the kernel for a ring, before glommio does and hides the reason of a refusal.
+/// Asks the kernel for a ring, and for room for as many executors, before glommio does and hides
+/// the reason of a refusal.
 ///
 /// # Errors
 ///
 /// The reason, with what to do about it.
-pub fn probe() -> Result<(), ProbeError> {
+pub fn probe(executor_count: usize) -> Result<(), ProbeError> {
     let limit_bytes = memlock_limit_bytes();
-    if limit_bytes < MEMLOCK_BYTES_MIN {
-        return Err(ProbeError::Memlock { limit_bytes, need_bytes: MEMLOCK_BYTES_MIN });
+    let need_bytes = MEMLOCK_BYTES_MIN.max(MEMLOCK_BYTES_EACH * executor_count as u64);
+    if limit_bytes < need_bytes {
+        return Err(ProbeError::Memlock { limit_bytes, need_bytes });
     }
     set_up_ring(super::RING_DEPTH as u32).map_err(|error| {
         let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(0);
-        explain(error, disabled, limit_bytes)
+        explain(error, disabled, limit_bytes, need_bytes)
     })
 }
 
-fn explain(error: io::Error, disabled: u8, limit_bytes: u64) -> ProbeError {
+fn explain(error: io::Error, disabled: u8, limit_bytes: u64, need_bytes: u64) -> ProbeError {
     match error.raw_os_error() {
         Some(libc::EPERM) if disabled > 0 => ProbeError::Disabled(disabled),
         Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => ProbeError::Refused(error),
-        // Rings of 128 entries are charged about 240 KiB per executor.
-        Some(libc::ENOMEM) => {
-            ProbeError::Memlock { limit_bytes, need_bytes: limit_bytes.saturating_mul(2) }
-        }
+        Some(libc::ENOMEM) => ProbeError::Memlock { limit_bytes, need_bytes },
         _ => ProbeError::Other(error),
     }
 }
@@ -102,7 +104,7 @@ mod tests {
     #[test]
     fn a_refusal_names_its_reason() {
         let explained = |errno, disabled| {
-            explain(io::Error::from_raw_os_error(errno), disabled, 8 << 20).to_string()
+            explain(io::Error::from_raw_os_error(errno), disabled, 8 << 20, 1 << 20).to_string()
         };
         for (errno, disabled, want) in [
             (libc::EPERM, 2, "io_uring_disabled is 2"),

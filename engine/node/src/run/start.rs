@@ -51,9 +51,9 @@ impl Node {
     ///
     /// What cannot be had: io_uring, an address, the state directory. Nothing runs then.
     pub fn start(config: NodeConfig, reload: Reload) -> anyhow::Result<Self> {
-        rt::probe()?;
         let clock = Clock::start();
         let shard_count = shard_count(&config);
+        rt::probe(shard_count.into())?;
         anyhow::ensure!(!config.listen.is_empty(), "no address to serve SIP on is configured");
         let (ports, bound) = Ports::bind_all(&config.listen, shard_count)?;
         warn_of_small_buffers(&ports);
@@ -94,6 +94,7 @@ impl Node {
             Ok(executors) => senders.into_iter().zip(executors).collect(),
             Err(error) => {
                 shutdown.request();
+                let _ = control.join();
                 for sender in &senders {
                     sender.close();
                 }
@@ -149,8 +150,9 @@ impl Node {
         let hint_count: usize = (0..core.tenants.len())
             .flat_map(|tenant| {
                 let tenant = lampfield_core::placement::TenantId(tenant as u16);
-                core.dialplan.contexts(tenant).map(|context| context.hint_count())
+                core.dialplan.contexts(tenant)
             })
+            .map(|context| context.hint_count() + context.patterns().len() + context.ranges().len())
             .sum();
         let cores: Vec<String> = self
             .shards
@@ -159,7 +161,7 @@ impl Node {
             .collect();
         tracing::info!("{} shards on cores {}", self.shards.len(), cores.join(", "));
         tracing::info!(
-            "{} tenants, {} endpoints, {hint_count} hints",
+            "{} tenants, {} endpoints, {hint_count} hints, patterns and ranges",
             core.tenants.len(),
             core.endpoints.len(),
         );
