@@ -13,7 +13,6 @@ pub fn write(
     let (name, entity) = (escape(name), escape(entity));
     if format == BodyFormat::DialogInfo {
         let (word, direction) = match state {
-            DeviceState::NotInUse | DeviceState::Unavailable => ("terminated", ""),
             DeviceState::Ringing | DeviceState::RingInUse => ("early", " direction=\"recipient\""),
             _ => ("confirmed", ""),
         };
@@ -24,10 +23,15 @@ pub fn write(
             ),
             _ => String::new(),
         };
+        // Idle is the full list of no dialogs, not a terminated one: Kamailio takes no news of a
+        // dialog that was terminated once.
+        let dialog = match state {
+            DeviceState::NotInUse | DeviceState::Unavailable => String::new(),
+            _ => format!("<dialog id=\"{name}\"{direction}><state>{word}</state>{held}</dialog>"),
+        };
         let body = format!(
             "<?xml version=\"1.0\"?>\n<dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" \
-             version=\"{version}\" state=\"full\" entity=\"{entity}\"><dialog id=\"{name}\"\
-             {direction}><state>{word}</state>{held}</dialog></dialog-info>\n"
+             version=\"{version}\" state=\"full\" entity=\"{entity}\">{dialog}</dialog-info>\n"
         );
         return ("application/dialog-info+xml", body);
     }

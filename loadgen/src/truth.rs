@@ -31,6 +31,7 @@ pub struct Version {
     pub sent_ns: Nanos,
     /// Changes up to and including this one that every watcher must be told of.
     needed_count: u64,
+    needed: bool,
 }
 
 /// The states of one extension, oldest first; version 0 is what the target had before the run.
@@ -62,8 +63,10 @@ pub enum Judgement {
         intended_ns: Nanos,
         /// When it was sent.
         sent_ns: Nanos,
-        /// Needed changes that were skipped on the way to this one.
+        /// Needed changes skipped on the way to this one that a newer state soon replaced.
         superseded_count: u64,
+        /// Needed changes skipped although they lasted, the watcher showing something else.
+        lost_count: u64,
         /// This change was one that every watcher must be told of.
         needed: bool,
         /// A newer change has the same lamps: the latency may be overstated.
@@ -98,7 +101,7 @@ impl Timeline {
         let before = self.versions.back();
         let needed = before.is_some_and(|version| !version.lamps.overlaps(lamps));
         let needed_count = before.map_or(0, |version| version.needed_count) + u64::from(needed);
-        self.versions.push_back(Version { lamps, intended_ns, sent_ns, needed_count });
+        self.versions.push_back(Version { lamps, intended_ns, sent_ns, needed_count, needed });
         if self.versions.len() > TIMELINE_VERSION_MAX {
             self.versions.pop_front();
             self.dropped_count += 1;
@@ -156,17 +159,23 @@ impl Timeline {
         let Some(lamp) = view.lamp.filter(|_| active) else {
             return (Verdict::Missing, 0, 0);
         };
-        let untold_count = newest.needed_count - self.needed_count_at(view.version);
+        let right = newest.lamps.contains(lamp);
+        let (superseded_count, mut lost_count) = self.skipped(view.version, self.newest(), lamp);
+        // The newest change is superseded by nothing; if it looks like what is shown already, an
+        // earlier one was skipped and there is nothing to tell.
+        let newest_untold = newest.needed && view.version < self.newest();
+        let superseded_count = superseded_count + u64::from(newest_untold && right);
         if self.unsure {
-            return (Verdict::Unjudged, untold_count, 0);
+            return (Verdict::Unjudged, superseded_count, lost_count);
         }
-        if newest.lamps.contains(lamp) {
-            return (Verdict::Right, untold_count, 0);
-        }
-        let lost_count = untold_count.min(1);
+        lost_count += u64::from(newest_untold && !right);
         let known = self.versions.iter().any(|version| version.lamps.contains(lamp));
-        let verdict = if known { Verdict::Stale } else { Verdict::Wrong };
-        (verdict, untold_count - lost_count, lost_count)
+        let verdict = match (right, known) {
+            (true, _) => Verdict::Right,
+            (false, true) => Verdict::Stale,
+            (false, false) => Verdict::Wrong,
+        };
+        (verdict, superseded_count, lost_count)
     }
 
     fn classify(&self, view: &mut View, lamp: Lamp, now_ns: Nanos) -> Judgement {
@@ -176,15 +185,15 @@ impl Timeline {
         }
         if let Some((number, ambiguous)) = self.attribute(view.version, lamp, now_ns) {
             let version = self.versions[self.slot(number)];
-            let told_count = self.needed_count_at(view.version);
-            let between = version.needed_count - told_count;
-            let needed = between > 0 && version.needed_count > self.needed_count_at(number - 1);
+            let shown = view.lamp.unwrap_or(lamp);
+            let (superseded_count, lost_count) = self.skipped(view.version, number, shown);
             view.version = number;
             return Judgement::News {
                 intended_ns: version.intended_ns,
                 sent_ns: version.sent_ns,
-                superseded_count: between - u64::from(needed),
-                needed,
+                superseded_count,
+                lost_count,
+                needed: version.needed,
                 ambiguous,
             };
         }
@@ -217,6 +226,25 @@ impl Timeline {
         }
         let chosen = oldest_plausible.or(newest)?;
         Some((chosen, newest != Some(chosen)))
+    }
+
+    /// The needed versions after `seen` and before `until`, which a watcher that showed `shown`
+    /// was not told of: (superseded, lost). Forgotten ones were superseded.
+    fn skipped(&self, seen: u64, until: u64, shown: Lamp) -> (u64, u64) {
+        let first = (seen + 1).max(self.dropped_count + 1);
+        let lost = (first..until).filter(|number| {
+            let slot = self.slot(*number);
+            let version = &self.versions[slot];
+            let replaced_ns = self.versions.get(slot + 1).map_or(Nanos::MAX, |next| next.sent_ns);
+            let lasted_ns = replaced_ns.saturating_sub(version.sent_ns);
+            version.needed && lasted_ns > ATTRIBUTION_WINDOW_NS && !version.lamps.contains(shown)
+        });
+        let lost_count = lost.count() as u64;
+        if until <= first {
+            return (0, 0);
+        }
+        let all_count = self.needed_count_at(until - 1) - self.needed_count_at(seen);
+        (all_count - lost_count, lost_count)
     }
 
     /// Number of the newest version; versions count from 1.
@@ -291,7 +319,14 @@ mod tests {
     fn news(at_ms: u64, superseded_count: u64, ambiguous: bool) -> Judgement {
         let intended_ns = at_ms * MILLISECOND;
         let sent_ns = intended_ns + 10;
-        Judgement::News { intended_ns, sent_ns, superseded_count, needed: true, ambiguous }
+        Judgement::News {
+            intended_ns,
+            sent_ns,
+            superseded_count,
+            lost_count: 0,
+            needed: true,
+            ambiguous,
+        }
     }
 
     #[test]
@@ -379,6 +414,26 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_lasted_and_was_never_shown_is_lost_even_if_the_lamp_is_right_again() {
+        let mut story = Story::start();
+        story.set(BUSY, 100);
+        story.set(IDLE, 2100);
+        assert_eq!(
+            story.end(),
+            (Verdict::Right, 1, 1),
+            "busy for two seconds, and nobody was told"
+        );
+        story.set(LampSet::of(&[Lamp::Ringing]), 2200);
+        let judged = story.shown(Lamp::Ringing, 2201);
+        let counts = |judged| match judged {
+            Judgement::News { superseded_count, lost_count, .. } => (superseded_count, lost_count),
+            _ => (0, 0),
+        };
+        assert_eq!(counts(judged), (1, 1));
+        assert_eq!(story.end(), (Verdict::Right, 0, 0));
+    }
+
+    #[test]
     fn a_change_between_states_that_look_alike_needs_no_notify_but_may_have_one() {
         let mut story = Story::start();
         story.set(BUSY, 100);
@@ -399,14 +454,14 @@ mod tests {
             let states = [IDLE, BUSY, LampSet::of(&[Lamp::Ringing]), BUSY];
             let mut at_ms = 0;
             for step in 1..random.usize(2..700) {
-                at_ms += random.u64(1..400);
+                at_ms += random.u64(1..2000);
                 needed += u64::from(story.set(states[step % states.len()], at_ms));
                 if random.u8(..3) > 0 {
                     let lamp = [Lamp::Idle, Lamp::Busy, Lamp::Ringing, Lamp::Busy][step % 4];
-                    if let Judgement::News { superseded_count, needed, .. } =
+                    if let Judgement::News { superseded_count, lost_count, needed, .. } =
                         story.shown(lamp, at_ms + 1)
                     {
-                        told += superseded_count + u64::from(needed);
+                        told += superseded_count + lost_count + u64::from(needed);
                     }
                 }
             }

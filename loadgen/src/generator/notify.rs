@@ -156,8 +156,16 @@ impl Generator {
         let counts = &mut self.tally.counts;
         match judgement {
             Judgement::First => {}
-            Judgement::News { intended_ns, sent_ns, superseded_count, needed, ambiguous } => {
+            Judgement::News {
+                intended_ns,
+                sent_ns,
+                superseded_count,
+                lost_count,
+                needed,
+                ambiguous,
+            } => {
                 counts.superseded_count += superseded_count;
+                counts.lost_count += lost_count;
                 counts.delivered_count += u64::from(needed);
                 counts.ambiguous_count += u64::from(ambiguous);
                 // The news that a run's first states are set is no change to be timed.
