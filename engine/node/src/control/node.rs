@@ -253,33 +253,37 @@ impl Node {
     }
 }
 
-/// Text on one line: line ends and other control characters with a C escape are escaped, all else
-/// is left as it is. Keeps free text from breaking a line protocol.
+/// Text for one line of a terminal: control characters are written as C escapes, all else is left
+/// as it is. Keeps free text from breaking a listing, or from commanding the terminal.
 pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|b| escape_of(b).is_some()) {
+    if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }
     let mut line = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        match u8::try_from(c).ok().and_then(escape_of) {
-            Some(escape) => line.extend(['\\', escape]),
-            None => line.push(c),
+        match c {
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            c if c.is_control() => line.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => line.push(c),
         }
     }
     Cow::Owned(line)
 }
 
-/// The letter of the C escape of a control character.
-pub(crate) fn escape_of(byte: u8) -> Option<char> {
-    Some(match byte {
-        0 => '0',
-        7 => 'a',
-        8 => 'b',
-        b'\t' => 't',
-        b'\n' => 'n',
-        11 => 'v',
-        12 => 'f',
-        b'\r' => 'r',
-        _ => return None,
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_reaches_a_terminal() {
+        for (text, want) in [
+            ("Sick, out \"ä\" \\", "Sick, out \"ä\" \\"),
+            ("a\r\nb\tc", r"a\r\nb\tc"),
+            ("\u{1b}[2J\0\u{9b}", r"\x1b[2J\x00\x9b"),
+        ] {
+            assert_eq!(one_line(text), want);
+        }
+    }
 }

@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use lampfield_wire::ami::{AmiReader, AmiWriter};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::Node;
 use super::hub::EventQueue;
-use super::message::Messages;
-use super::request::{Request, Requests};
+use super::request::Request;
 use super::{BANNER, Gate};
 use crate::config::AmiUser;
 
@@ -40,7 +40,7 @@ pub(super) struct Connection {
     pub(super) login: Option<Login>,
     /// Text of the MD5 challenge, once asked for.
     pub(super) challenge: Option<String>,
-    pub(super) replies: Messages,
+    pub(super) replies: Vec<u8>,
     /// Events that wait for the next one, because the last request said `SuppressEvents`.
     held_count: usize,
     stream: TcpStream,
@@ -54,7 +54,7 @@ pub(super) struct Login {
 
 impl Connection {
     pub(super) fn new(stream: TcpStream, peer: SocketAddr, node: Rc<Node>, gate: Rc<Gate>) -> Self {
-        let (login, challenge, replies) = (None, None, Messages::default());
+        let (login, challenge, replies) = (None, None, Vec::new());
         Self { node, gate, peer, login, challenge, replies, held_count: 0, stream }
     }
 
@@ -63,7 +63,7 @@ impl Connection {
         write_all(&mut self.stream, BANNER.as_bytes(), WRITE_TIMEOUT, None).await?;
         let auth_timeout_s = self.node.config().ami.as_ref().map_or(30, |ami| ami.auth_timeout_s);
         let auth_deadline = Instant::now() + Duration::from_secs(auth_timeout_s.into());
-        let mut requests = Requests::default();
+        let mut reader = AmiReader::for_server();
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let Some(read) = self.read(&mut buffer, auth_deadline).await? else {
@@ -74,9 +74,20 @@ impl Connection {
                 return Ok(());
             }
             let mut bytes = &buffer[..read];
-            while let Some(request) = requests.next(&mut bytes) {
-                if self.serve(&request).await? == Next::Close {
-                    return Ok(());
+            while let Some(message) = reader.read(&mut bytes) {
+                match message {
+                    // An empty line between messages.
+                    Ok(message) if message.is_empty() => {}
+                    Ok(message) => {
+                        if self.serve(&message.into()).await? == Next::Close {
+                            return Ok(());
+                        }
+                    }
+                    Err(error) => {
+                        let reply = AmiWriter::response(&mut self.replies, "Error", None);
+                        reply.header("Message", &error.to_string()).end();
+                        self.write_replies(0).await?;
+                    }
                 }
             }
         }
@@ -96,14 +107,14 @@ impl Connection {
 
     /// Writes out replies if at least `bytes_min` bytes of them have come together.
     pub(super) async fn write_replies(&mut self, bytes_min: usize) -> std::io::Result<()> {
-        if self.replies.as_str().len() < bytes_min.max(1) {
+        if self.replies.len() < bytes_min.max(1) {
             return Ok(());
         }
         let write_timeout = self.write_timeout();
         let queue = self.login.as_ref().map(|login| &*login.queue);
-        let bytes = self.replies.as_str().as_bytes();
-        write_all(&mut self.stream, bytes, write_timeout, queue).await?;
+        write_all(&mut self.stream, &self.replies, write_timeout, queue).await?;
         self.replies.clear();
+        self.replies.shrink_to(WRITE_BYTES);
         Ok(())
     }
 
@@ -118,15 +129,15 @@ impl Connection {
         let Some(Login { queue, .. }) = &self.login else {
             return Ok(());
         };
-        let mut text = String::new();
+        let mut text = Vec::new();
         while let Some(frame) = queue.pop() {
-            text.push_str(&frame.text);
+            text.extend_from_slice(&frame.text);
             if text.len() >= WRITE_BYTES {
-                write_all(&mut self.stream, text.as_bytes(), write_timeout, Some(queue)).await?;
+                write_all(&mut self.stream, &text, write_timeout, Some(queue)).await?;
                 text.clear();
             }
         }
-        write_all(&mut self.stream, text.as_bytes(), write_timeout, Some(queue)).await
+        write_all(&mut self.stream, &text, write_timeout, Some(queue)).await
     }
 
     /// Bytes from the client; `None` when events wait. Without a login it ends in time.

@@ -6,10 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use lampfield_core::command::Event;
 use lampfield_core::placement::TenantId;
+use lampfield_wire::ami::AmiWriter;
 
 use super::super::Node;
 use super::class;
-use super::message::Messages;
 
 /// An event as it goes to every connection that may hear it.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Frame {
     /// Whose event; connections of other tenants do not get it.
     pub(crate) tenant: TenantId,
     /// The message.
-    pub(crate) text: Box<str>,
+    pub(crate) text: Box<[u8]>,
 }
 
 /// Whose event it is.
@@ -36,30 +36,27 @@ pub(crate) fn tenant_of(event: &Event) -> TenantId {
 pub(crate) fn frame(event: &Event, node: &Node) -> Frame {
     let tenant = tenant_of(event);
     build(node, name_of(event), class::CALL, tenant, |m| match event {
-        Event::PresenceStateChange { presentity, presence, .. } => {
-            m.header("Presentity", &node.spelling(tenant, presentity))
-                .header("Status", presence.state.token())
-                .escaped("Subtype", &presence.subtype)
-                .escaped("Message", &presence.message);
-        }
-        Event::PresenceStatus { extension, context, hint, presence, .. } => {
-            m.header("Exten", extension)
-                .header("Context", context)
-                .header("Hint", &hint.text)
-                .header("Status", presence.state.token())
-                .header("Subtype", &presence.subtype)
-                .header("Message", &presence.message);
-        }
+        Event::PresenceStateChange { presentity, presence, .. } => m
+            .header("Presentity", &node.spelling(tenant, presentity))
+            .header("Status", presence.state.token())
+            .header_escaped("Subtype", &presence.subtype)
+            .header_escaped("Message", &presence.message),
+        Event::PresenceStatus { extension, context, hint, presence, .. } => m
+            .header("Exten", extension)
+            .header("Context", context)
+            .header("Hint", &hint.text)
+            .header("Status", presence.state.token())
+            .header("Subtype", &presence.subtype)
+            .header("Message", &presence.message),
         Event::DeviceStateChange { device, state, .. } => {
-            m.header("Device", device).header("State", state.token());
+            m.header("Device", device).header("State", state.token())
         }
-        Event::ExtensionStatus { extension, context, hint, state, .. } => {
-            m.header("Exten", extension)
-                .header("Context", context)
-                .header("Hint", &hint.text)
-                .figure("Status", state.map_or(REMOVED, |state| state.number()))
-                .header("StatusText", state.map_or("Unknown", |state| state.text()));
-        }
+        Event::ExtensionStatus { extension, context, hint, state, .. } => m
+            .header("Exten", extension)
+            .header("Context", context)
+            .header("Hint", &hint.text)
+            .header_i64("Status", state.map_or(REMOVED, |state| state.number().into()))
+            .header("StatusText", state.map_or("Unknown", |state| state.text())),
     })
 }
 
@@ -69,16 +66,15 @@ pub(crate) fn build(
     name: &str,
     classes: u64,
     tenant: TenantId,
-    write: impl FnOnce(&mut Messages),
+    write: impl FnOnce(AmiWriter<'_>) -> AmiWriter<'_>,
 ) -> Frame {
-    let mut message = Messages::default();
-    message.header("Event", name).header("Privilege", &class::privilege(classes));
+    let mut text = Vec::new();
+    let mut message = AmiWriter::event(&mut text, name, Some(&class::privilege(classes)));
     if node.config().ami.as_ref().is_some_and(|ami| ami.timestamp_events) {
-        message.header("Timestamp", &timestamp());
+        message = message.header("Timestamp", &timestamp());
     }
-    write(&mut message);
-    message.end();
-    Frame { classes, tenant, text: message.as_str().into() }
+    write(message).end();
+    Frame { classes, tenant, text: text.into() }
 }
 
 /// Unix time with microseconds.
@@ -88,7 +84,7 @@ pub(crate) fn timestamp() -> String {
 }
 
 /// Extension state of a hint that was removed.
-const REMOVED: i32 = -2;
+const REMOVED: i64 = -2;
 
 fn name_of(event: &Event) -> &'static str {
     match event {

@@ -15,7 +15,6 @@ pub mod class;
 mod connection;
 mod event;
 mod hub;
-mod message;
 mod request;
 
 use std::cell::{Cell, RefCell};
@@ -28,7 +27,6 @@ use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) use actions::asterisk_state;
 pub(crate) use hub::Hub;
-pub use request::{HEADER_COUNT_MAX, LINE_BYTES_MAX};
 
 use super::Node;
 use connection::Connection;

@@ -10,9 +10,10 @@ mod variable;
 
 pub(crate) use subscription::asterisk_state;
 
+use lampfield_wire::ami::AmiWriter;
+
 use super::class::{self, CALL, COMMAND, REPORTING, SYSTEM, USER};
 use super::connection::{Connection, Next};
-use super::message::Messages;
 use super::request::Request;
 
 /// An action and what it needs.
@@ -77,10 +78,6 @@ const ACTIONS: [Action; 18] = {
 impl Connection {
     /// Handles one request: its reply and its list go to `replies`.
     pub(super) async fn act(&mut self, request: &Request) -> std::io::Result<Next> {
-        if let Some(fault) = request.fault {
-            self.error(request, fault.text());
-            return Ok(Next::Continue);
-        }
         let name = request.action();
         if name.is_empty() {
             self.error(request, "Missing action in request");
@@ -124,7 +121,7 @@ impl Connection {
             Kind::Events => self.choose_events(request).await,
             Kind::ListCommands => self.list_commands(request),
             Kind::UserEvent => self.user_event(request),
-            Kind::Command => self.command(request).await?,
+            Kind::Command => self.command(request).await,
             Kind::Getvar => self.get_variable(request).await,
             Kind::Setvar => self.set_variable(request).await,
             Kind::PresenceState => self.presence_state(request).await,
@@ -140,9 +137,8 @@ impl Connection {
     }
 
     /// Begins a reply; the caller adds headers and ends it.
-    fn reply(&mut self, request: &Request, response: &str) -> &mut Messages {
-        self.replies.header("Response", response);
-        self.add_action_id(request)
+    fn reply(&mut self, request: &Request, response: &str) -> AmiWriter<'_> {
+        AmiWriter::response(&mut self.replies, response, request.find("ActionID"))
     }
 
     /// A whole reply that says yes.
@@ -161,26 +157,21 @@ impl Connection {
     }
 
     /// Begins a row of a list; the caller adds headers and ends it.
-    fn row(&mut self, request: &Request, event: &str) -> &mut Messages {
-        self.replies.header("Event", event);
-        self.add_action_id(request)
+    fn row(&mut self, request: &Request, event: &str) -> AmiWriter<'_> {
+        AmiWriter::event(&mut self.replies, event, None).action_id(request.find("ActionID"))
     }
 
     /// Says that a list is complete.
     fn end_list(&mut self, request: &Request, event: &str, count: usize) {
-        self.row(request, event).header("EventList", "Complete").figure("ListItems", count).end();
-    }
-
-    fn add_action_id(&mut self, request: &Request) -> &mut Messages {
-        match request.get("ActionID") {
-            "" => &mut self.replies,
-            id => self.replies.header("ActionID", id),
-        }
+        self.row(request, event)
+            .header("EventList", "Complete")
+            .header("ListItems", &count.to_string())
+            .end();
     }
 
     fn list_commands(&mut self, request: &Request) {
         let write = self.login.as_ref().map_or(0, |login| login.user.write);
-        self.reply(request, "Success");
+        let mut reply = self.reply(request, "Success");
         for action in ACTIONS {
             if action.classes != 0 && action.classes & write == 0 {
                 continue;
@@ -189,8 +180,9 @@ impl Connection {
                 0 => "<none>".to_owned(),
                 classes => class::names(classes),
             };
-            self.replies.header(action.name, &format!("{}  (Priv: {needs})", action.synopsis));
+            let text = format!("{}  (Priv: {needs})", action.synopsis);
+            reply = reply.header(action.name, &text);
         }
-        self.replies.end();
+        reply.end();
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use lampfield_wire::ami::AmiWriter;
 use md5::{Digest, Md5};
 
 use super::super::class::{self, SYSTEM};
@@ -38,11 +39,9 @@ impl Connection {
         self.ack(request, "Authentication accepted");
         if mask & SYSTEM != 0 {
             let (uptime_s, reload_s) = self.node.ages_s();
-            self.replies
-                .header("Event", "FullyBooted")
-                .header("Privilege", &class::privilege(SYSTEM))
-                .figure("Uptime", uptime_s)
-                .figure("LastReload", reload_s)
+            AmiWriter::event(&mut self.replies, "FullyBooted", Some(&class::privilege(SYSTEM)))
+                .header("Uptime", &uptime_s.to_string())
+                .header("LastReload", &reload_s.to_string())
                 .header("Status", "Fully Booted")
                 .end();
         }

@@ -2,6 +2,7 @@
 
 use lampfield_core::command::{Answer, ExtensionRow, Query};
 use lampfield_core::placement::TenantId;
+use lampfield_wire::ami::AmiWriter;
 
 use super::super::connection::Connection;
 use super::super::request::Request;
@@ -20,14 +21,18 @@ impl Connection {
             let text = format!("Invalid provider {provider} or provider in invalid state");
             return self.error(request, &text);
         };
-        let reply = self.reply(request, "Success");
-        reply.header("Message", "Presence State").header("State", presence.state.token());
+        let mut reply = self
+            .reply(request, "Success")
+            .header("Message", "Presence State")
+            .header("State", presence.state.token());
         if !presence.subtype.is_empty() {
-            reply.header("Subtype", &presence.subtype);
+            reply = reply.header("Subtype", &presence.subtype);
         }
         if !presence.message.is_empty() {
             // Twice on purpose: the first hides behind the reply's own `Message`.
-            reply.header("Message", &presence.message).header("PresenceMessage", &presence.message);
+            reply = reply
+                .header("Message", &presence.message)
+                .header("PresenceMessage", &presence.message);
         }
         reply.end();
     }
@@ -46,8 +51,8 @@ impl Connection {
                 self.row(request, "PresenceStateChange")
                     .header("Presentity", &row.presentity)
                     .header("Status", row.presence.state.token())
-                    .escaped("Subtype", &row.presence.subtype)
-                    .escaped("Message", &row.presence.message)
+                    .header_escaped("Subtype", &row.presence.subtype)
+                    .header_escaped("Message", &row.presence.message)
                     .end();
                 self.write_row().await?;
             }
@@ -94,13 +99,12 @@ impl Connection {
                 None
             }
         };
-        let reply = self.reply(request, "Success");
-        reply
+        let reply = self
+            .reply(request, "Success")
             .header("Message", "Extension Status")
             .header("Exten", exten)
             .header("Context", context);
         add_state(reply, row.as_ref());
-        reply.end();
     }
 
     pub(super) async fn extension_state_list(&mut self, request: &Request) -> std::io::Result<()> {
@@ -117,10 +121,11 @@ impl Connection {
         let mut count = 0;
         for row in rows() {
             count += 1;
-            let message = self.row(request, "ExtensionStatus");
-            message.header("Exten", &row.exten).header("Context", &row.context);
+            let message = self
+                .row(request, "ExtensionStatus")
+                .header("Exten", &row.exten)
+                .header("Context", &row.context);
             add_state(message, Some(row));
-            message.end();
             self.write_row().await?;
         }
         self.end_list(request, "ExtensionStateListComplete", count);
@@ -149,10 +154,12 @@ fn extension_rows(answer: &Answer) -> &[ExtensionRow] {
     }
 }
 
-/// Hint, number and text of a state; of none, what Asterisk says of an extension without hint.
-fn add_state(message: &mut super::Messages, row: Option<&ExtensionRow>) {
+/// Ends a message with hint, number and text of a state; of none, with what Asterisk says of an
+/// extension without hint.
+fn add_state(message: AmiWriter<'_>, row: Option<&ExtensionRow>) {
     message
         .header("Hint", row.map_or("", |row| &row.hint.text))
-        .figure("Status", row.map_or(-1, |row| row.state.number()))
-        .header("StatusText", row.map_or("Unknown", |row| row.state.text()));
+        .header_i64("Status", row.map_or(-1, |row| row.state.number().into()))
+        .header("StatusText", row.map_or("Unknown", |row| row.state.text()))
+        .end();
 }

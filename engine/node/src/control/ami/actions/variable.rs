@@ -82,7 +82,7 @@ impl Connection {
                 .header("Channel", "none")
                 .header("Uniqueid", "none")
                 .header("Variable", name)
-                .header("Value", value);
+                .header("Value", value)
         });
         self.node.hub.send(frame);
         Ok(())
