@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::super::Node;
 use super::hub::EventQueue;
 use super::request::Request;
-use super::{BANNER, Gate};
+use super::{AUTH_TIMEOUT_DEFAULT_S, BANNER, Gate};
 use crate::config::AmiUser;
 
 /// Replies are written out when they have grown to this, so a long list never lies in memory.
@@ -61,7 +61,10 @@ impl Connection {
     /// Serves the connection until it ends.
     pub(super) async fn run(&mut self) -> std::io::Result<()> {
         write_all(&mut self.stream, BANNER.as_bytes(), WRITE_TIMEOUT, None).await?;
-        let auth_timeout_s = self.node.config().ami.as_ref().map_or(30, |ami| ami.auth_timeout_s);
+        let auth_timeout_s = match self.node.config().ami.as_ref().map_or(0, |a| a.auth_timeout_s) {
+            0 => AUTH_TIMEOUT_DEFAULT_S,
+            timeout_s => timeout_s,
+        };
         let auth_deadline = Instant::now() + Duration::from_secs(auth_timeout_s.into());
         let mut reader = AmiReader::for_server();
         let mut buffer = vec![0; READ_BYTES];

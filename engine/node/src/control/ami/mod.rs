@@ -38,6 +38,11 @@ pub const BANNER: &str = "Asterisk Call Manager/11.0.0\r\n";
 /// Connections served at once. Each costs some tens of KiB, and far fewer are ever needed.
 const CONNECTION_COUNT_MAX: u32 = 4096;
 
+/// Connections that have not logged in, and how long one may stay so, where the configuration
+/// says 0 (Asterisk's own defaults).
+const AUTH_LIMIT_DEFAULT: u32 = 50;
+const AUTH_TIMEOUT_DEFAULT_S: u32 = 30;
+
 /// Pause after `accept` failed (out of file descriptors): it would fail again at once.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -104,7 +109,10 @@ async fn serve(stream: TcpStream, peer: SocketAddr, node: Rc<Node>, gate: Rc<Gat
 impl Gate {
     /// Counts a new connection in, or says why not.
     fn admit(&self, node: &Node) -> Result<(), &'static str> {
-        let auth_limit = node.config().ami.as_ref().map_or(0, |ami| ami.auth_limit);
+        let auth_limit = match node.config().ami.as_ref().map_or(0, |ami| ami.auth_limit) {
+            0 => AUTH_LIMIT_DEFAULT,
+            limit => limit,
+        };
         if self.connections.get() >= CONNECTION_COUNT_MAX {
             return Err("too many connections");
         }

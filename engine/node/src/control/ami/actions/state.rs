@@ -1,7 +1,8 @@
 //! States of presentities, devices and extensions, one by one and as lists.
 
-use lampfield_core::command::{Answer, ExtensionRow, Query};
+use lampfield_core::command::{Answer, DeviceRow, ExtensionRow, Query};
 use lampfield_core::placement::TenantId;
+use lampfield_core::state::DeviceState;
 use lampfield_wire::ami::AmiWriter;
 
 use super::super::connection::Connection;
@@ -70,7 +71,7 @@ impl Connection {
         let mut count = 0;
         for answer in answers {
             let Answer::Devices(rows) = answer else { continue };
-            for row in rows {
+            for row in rows.into_iter().filter(is_known) {
                 count += 1;
                 self.row(request, "DeviceStateChange")
                     .header("Device", &row.device)
@@ -145,6 +146,12 @@ impl Connection {
         self.error(request, LIST_FAILED);
         Ok(())
     }
+}
+
+/// Whether there is something to tell of a device: a report, or what its provider says of devices
+/// without one. Asterisk lists what it has cached, which is the same.
+fn is_known(row: &DeviceRow) -> bool {
+    row.reported || !matches!(row.state, DeviceState::Unknown | DeviceState::Invalid)
 }
 
 fn extension_rows(answer: &Answer) -> &[ExtensionRow] {

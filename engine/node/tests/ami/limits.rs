@@ -1,0 +1,214 @@
+//! Bounds of messages, of queues, and of patience.
+
+use std::time::{Duration, Instant};
+
+use lampfield::channel::FromShard;
+use lampfield_core::command::Event;
+use lampfield_core::placement::TenantId;
+use lampfield_core::state::{Presence, PresenceState};
+
+use crate::harness::{Client, Node, ami_config, header, value};
+
+#[test]
+fn long_lines_and_messages_are_refused_and_the_next_one_is_served() {
+    let node = Node::start(ami_config());
+    let mut client = Client::login(&node, "lab", "off");
+    // A line has 1024 bytes with its end.
+    let line = |bytes: usize| format!("X: {}\r\n", "a".repeat(bytes - 5));
+    for (headers, want) in [
+        (line(1024), None),
+        (line(1025), Some("Failed to parse message: line too long")),
+        (line(5_000_000), Some("Failed to parse message: line too long")),
+        (line(20).repeat(127), None),
+        (line(20).repeat(128), Some("Too many lines in message or allocation failure")),
+        (line(20).repeat(100_000), Some("Too many lines in message or allocation failure")),
+    ] {
+        client.send(format!("Action: Ping\r\n{headers}\r\n").as_bytes());
+        let reply = client.message().unwrap();
+        match want {
+            None => assert_eq!(value(&reply, "Ping"), "Pong"),
+            Some(want) => {
+                assert_eq!(reply, [header("Response", "Error"), header("Message", want)]);
+            }
+        }
+        assert_eq!(value(&client.ask("Action: Ping"), "Ping"), "Pong");
+    }
+    node.stop();
+}
+
+#[test]
+fn texts_with_line_ends_stay_inside_their_header() {
+    let node = Node::start(ami_config());
+    let mut client = Client::login(&node, "lab", "call");
+    // "a\r\n\r\nEvent: Forged\r\n\r\n", and a subtype with all that C would escape.
+    let message = "YQ0KDQpFdmVudDogRm9yZ2VkDQoNCg==";
+    let set = format!(
+        "Action: Setvar\r\nVariable: PRESENCE_STATE(CustomPresence:lamp1)\r\n\
+         Value: away,aXQncyAiQzpcIiA/,{message},e"
+    );
+    client.ask(&set);
+    let escaped = r"a\r\n\r\nEvent: Forged\r\n\r\n";
+    let mut events = [client.message().unwrap(), client.message().unwrap()];
+    events.sort();
+    assert_eq!(value(&events[0], "Event"), "PresenceStateChange");
+    assert_eq!(value(&events[0], "Subtype"), r#"it\'s \"C:\\\" \?"#);
+    assert_eq!(value(&events[0], "Message"), escaped);
+    assert_eq!(value(&events[1], "Event"), "PresenceStatus");
+    assert_eq!(value(&events[1], "Subtype"), r#"it's "C:\" ?"#);
+    assert_eq!(value(&events[1], "Message"), escaped);
+    let reply = client.ask("Action: PresenceState\r\nProvider: CustomPresence:lamp1");
+    assert_eq!(value(&reply, "PresenceMessage"), escaped);
+    for (options, want) in [("", escaped), (",e", message)] {
+        let variable = format!("PRESENCE_STATE(CustomPresence:lamp1,message{options})");
+        let reply = client.ask(&format!("Action: Getvar\r\nVariable: {variable}"));
+        assert_eq!(value(&reply, "Value"), want);
+    }
+    let variable = "Variable: X\r\nValue: 1\r\nActionID: a\rb";
+    let reply = client.ask(&format!("Action: Setvar\r\n{variable}"));
+    assert_eq!(value(&reply, "ActionID"), r"a\rb");
+    node.stop();
+}
+
+#[test]
+fn a_message_with_commas_is_set_with_backslashes() {
+    let node = Node::start(ami_config());
+    let mut client = Client::login(&node, "lab", "off");
+    for (written, response, message) in [
+        (r"away,home,sick\, maybe eight more days", "Success", "sick, maybe eight more days"),
+        ("away,home,back later, maybe eight", "Error", "sick, maybe eight more days"),
+        (r"away,home,\,\,", "Success", ",,"),
+    ] {
+        let set = format!(
+            "Action: Setvar\r\nVariable: PRESENCE_STATE(CustomPresence:bob)\r\nValue: {written}"
+        );
+        assert_eq!(value(&client.ask(&set), "Response"), response, "{written}");
+        let get = "Action: Getvar\r\nVariable: PRESENCE_STATE(CustomPresence:bob,message)";
+        assert_eq!(value(&client.ask(get), "Value"), message, "{written}");
+    }
+    node.stop();
+}
+
+#[test]
+fn live_events_wait_for_the_end_of_a_list_and_for_suppressed_replies() {
+    let node = Node::start(ami_config());
+    let mut client = Client::login(&node, "lab", "call");
+    let mut writer = Client::login(&node, "writer", "off");
+    let set =
+        |state| format!("Action: Setvar\r\nVariable: DEVICE_STATE(Custom:lamp9)\r\nValue: {state}");
+    for round in 0..20 {
+        client.send(b"Action: ExtensionStateList\r\nActionID: l\r\n\r\n");
+        writer.ask(&set(if round % 2 == 0 { "INUSE" } else { "BUSY" }));
+        let mut in_list = false;
+        let mut live_count = 0;
+        while live_count < 2 || in_list {
+            let message = client.message().unwrap();
+            match value(&message, "EventList") {
+                "start" => in_list = true,
+                "Complete" => in_list = false,
+                _ if value(&message, "Privilege").is_empty() => assert!(in_list),
+                _ => {
+                    assert!(!in_list, "live event inside a list: {message:?}");
+                    live_count += 1;
+                }
+            }
+        }
+    }
+    client.ask("Action: Ping\r\nSuppressEvents: 1");
+    writer.ask(&set("RINGING"));
+    let events = client.until(|message| value(message, "Event") == "ExtensionStatus");
+    assert_eq!(value(events.last().unwrap(), "StatusText"), "Ringing");
+    node.stop();
+}
+
+#[test]
+fn a_client_that_does_not_read_is_dropped_and_costs_the_others_nothing() {
+    const EVENT_COUNT: usize = 30_000;
+    let node = Node::start(ami_config());
+    let mut slow = Client::login(&node, "lab", "call");
+    let mut fast = Client::login(&node, "lab", "call");
+    let (message, to_control) = ("x".repeat(1000), node.to_control.clone());
+    let flood = std::thread::spawn(move || {
+        for number in 0..EVENT_COUNT {
+            let presence = Presence {
+                state: PresenceState::Away,
+                subtype: number.to_string().into(),
+                message: message.as_str().into(),
+            };
+            let (tenant, presentity) = (TenantId(0), "CustomPresence:bob".into());
+            let event = Event::PresenceStateChange { tenant, presentity, presence };
+            to_control.send_blocking(FromShard::Events(vec![event])).unwrap();
+        }
+    });
+    for number in 0..EVENT_COUNT {
+        let event = fast.message().expect("the fast client hears everything");
+        assert_eq!(value(&event, "Subtype"), number.to_string());
+    }
+    flood.join().unwrap();
+    // The server gave up on the slow one: what it had taken ends before the flood does.
+    std::thread::sleep(Duration::from_millis(300));
+    let mut count = 0;
+    while slow.message().is_some() {
+        count += 1;
+    }
+    assert!(count < EVENT_COUNT, "the slow client was waited for");
+    assert_eq!(value(&fast.ask("Action: Ping"), "Ping"), "Pong");
+    node.stop();
+}
+
+#[test]
+fn user_events_and_variables_go_round() {
+    let node = Node::start(ami_config());
+    let mut hearer = Client::login(&node, "lab", "user,dialplan");
+    let mut teller = Client::login(&node, "lab", "off");
+    teller.ask("Action: UserEvent\r\nActionID: 5\r\nUserEvent: Lunch\r\nWhere: here, there");
+    teller.ask("Action: Setvar\r\nVariable: FOO\r\nValue: bar");
+    let event = hearer.message().unwrap();
+    let text: Vec<_> = event.iter().filter(|(n, _)| n != "Timestamp").cloned().collect();
+    assert_eq!(
+        text,
+        [
+            header("Event", "UserEvent"),
+            header("Privilege", "user,all"),
+            header("UserEvent", "Lunch"),
+            header("ActionID", "5"),
+            header("Where", "here, there"),
+        ]
+    );
+    assert_eq!(value(&hearer.message().unwrap(), "Event"), "VarSet");
+    for (variable, want) in [
+        ("FOO", "bar"),
+        ("HINT(lamp0@hints)", "Custom:lamp0,CustomPresence:lamp0"),
+        ("HINT(lamp0@hints,n)", ""),
+        ("HINT(nosuch@hints)", ""),
+        ("EXTENSION_STATE(nosuch@hints)", "UNKNOWN"),
+        ("EXTENSION_STATE(lamp0)", "UNKNOWN"),
+        ("DEVICE_STATE(custom:never)", "UNKNOWN"),
+        ("DEVICE_STATE(Nope/x)", "INVALID"),
+        ("NOSUCH(x)", ""),
+    ] {
+        let reply = teller.ask(&format!("Action: Getvar\r\nVariable: {variable}"));
+        assert_eq!((value(&reply, "Response"), value(&reply, "Value")), ("Success", want));
+    }
+    for request in ["Setvar\r\nVariable: HINT(x)\r\nValue: 1", "Setvar\r\nVariable: NOSUCH(x)"] {
+        let reply = teller.ask(&format!("Action: {request}"));
+        assert_eq!(value(&reply, "Message"), "Variable not set");
+    }
+    let reply = teller.ask("Action: Getvar\r\nVariable: FOO\r\nChannel: PJSIP/x-1");
+    assert_eq!(value(&reply, "Message"), "No such channel");
+    node.stop();
+}
+
+#[test]
+fn a_dead_shard_costs_an_error_not_the_server() {
+    let node = Node::start(ami_config());
+    let mut client = Client::login(&node, "lab", "off");
+    node.stop_shards();
+    let since = Instant::now();
+    let get = "Action: Getvar\r\nVariable: DEVICE_STATE(Custom:lamp0)";
+    assert_eq!(value(&client.ask(get), "Value"), "");
+    let reply = client.ask("Action: DeviceStateList");
+    assert_eq!(value(&reply, "Response"), "Error");
+    assert!(since.elapsed() < Duration::from_secs(5), "a queue that ended is known at once");
+    assert_eq!(value(&client.ask("Action: Ping"), "Ping"), "Pong");
+    node.stop();
+}

@@ -1,0 +1,10 @@
+//! AMI and console against a control plane whose shards are a model: captured conversations with
+//! a real Asterisk, logins, limits, slow clients, and bytes nobody would send.
+
+mod console;
+mod harness;
+mod limits;
+mod login;
+mod model;
+mod mutation;
+mod replay;
