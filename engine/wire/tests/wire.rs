@@ -1,12 +1,22 @@
 //! The wire crate against captured traffic, the RFCs' torture messages and hostile bytes.
 
+#[path = "wire/ami.rs"]
+mod ami;
 #[path = "wire/captures.rs"]
 mod captures;
 #[path = "wire/documents.rs"]
 mod documents;
 #[path = "wire/framing.rs"]
 mod framing;
+#[path = "wire/mutation.rs"]
+mod mutation;
+#[path = "wire/oracle.rs"]
+mod oracle;
+#[path = "wire/regressions.rs"]
+mod regressions;
 #[path = "wire/scan.rs"]
 mod scan;
 #[path = "wire/torture.rs"]
 mod torture;
+#[path = "wire/uri.rs"]
+mod uri;
