@@ -8,10 +8,13 @@
 use sip_uri::Uri;
 
 use crate::header::{HeaderError, refuse};
-use crate::uri::split_uri;
+use crate::uri::{UriParts, UserBuffer, decode_user, split_uri};
 
 /// Checks a `sip:`, `sips:` or `tel:` URI completely and gives its canonical spelling: scheme
 /// and host in lower case, needless escapes undone.
+///
+/// The library also undoes escapes that are needed (`%40` in a parameter). Where its spelling
+/// would be read as another user, host or port, escapes stay as they were written.
 ///
 /// # Errors
 ///
@@ -25,13 +28,42 @@ pub fn canonical_uri(uri: &[u8]) -> Result<String, HeaderError> {
         return refuse("scheme is not sip, sips or tel", 0);
     }
     let spelled = parsed.to_string();
-    let host = str::from_utf8(parts.host).unwrap_or_default();
-    let start = spelled.rfind('@').map_or_else(|| spelled.find(':').unwrap_or(0) + 1, |at| at + 1);
-    match spelled.get(start..start + host.len()) {
-        Some(found) if found.eq_ignore_ascii_case(host) => {
-            let (before, rest) = spelled.split_at(start);
-            Ok([before, &host.to_ascii_lowercase(), &rest[host.len()..]].concat())
-        }
-        _ => Ok(spelled),
+    let kept = match split_uri(spelled.as_bytes()) {
+        Ok(again) if is_same(&parts, &again) => again,
+        _ => parts,
+    };
+    Ok(spell(&kept))
+}
+
+/// Whether two spellings name the same user at the same host and port.
+fn is_same(one: &UriParts<'_>, other: &UriParts<'_>) -> bool {
+    let (mut buffer_one, mut buffer_other) = (UserBuffer::new(), UserBuffer::new());
+    one.host.eq_ignore_ascii_case(other.host)
+        && one.port == other.port
+        && one.password.is_some() == other.password.is_some()
+        && decode_user(one.user, &mut buffer_one) == decode_user(other.user, &mut buffer_other)
+}
+
+fn spell(parts: &UriParts<'_>) -> String {
+    let text = String::from_utf8_lossy;
+    let mut spelled = text(parts.scheme).to_ascii_lowercase();
+    spelled.push(':');
+    spelled.push_str(&text(parts.user));
+    if let Some(password) = parts.password {
+        spelled.extend([":", &text(password)]);
     }
+    if parts.is_sip() {
+        if !parts.user.is_empty() {
+            spelled.push('@');
+        }
+        spelled.push_str(&text(parts.host).to_ascii_lowercase());
+    }
+    if let Some(port) = parts.port {
+        spelled.extend([":", itoa::Buffer::new().format(port)]);
+    }
+    spelled.push_str(&text(parts.params));
+    if !parts.headers.is_empty() {
+        spelled.extend(["?", &text(parts.headers)]);
+    }
+    spelled
 }

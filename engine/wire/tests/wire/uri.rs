@@ -108,6 +108,8 @@ fn equal_uris_get_one_spelling() {
         ("sip:%32000@example.com:5060", Some("sip:2000@example.com:5060")),
         ("sip:2000@[2001:DB8::1]", Some("sip:2000@[2001:db8::1]")),
         ("tel:+1201", Some("tel:+1201")),
+        ("sip:User;par=u%40Example.net", Some("sip:user;par=u%40Example.net")),
+        ("sip:a%40b@H;p=%40", Some("sip:a%40b@h;p=%40")),
         ("urn:service:sos", None),
         ("sip:a b@h", None),
         ("sip:\u{e9}", None),
