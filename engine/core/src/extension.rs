@@ -117,10 +117,11 @@ impl Extension {
             .reduce(|best, p| if p.state.rank() > best.state.rank() { p } else { best });
         let change = Change {
             state: state != self.state,
-            presence: best.is_some_and(|best| *best != self.presence),
+            presence: best.map_or(self.presence != Presence::default(), |b| *b != self.presence),
         };
         self.state = state;
         if change.presence {
+            // A hint that lost its presence sources shows none.
             self.presence = best.cloned().unwrap_or_default();
         }
         if change.state || change.presence {

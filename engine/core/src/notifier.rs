@@ -169,7 +169,9 @@ impl Shard {
             Dialect::Rfc => ends_subscription(status),
         };
         if is_ending || is_fatal {
-            self.stats.counters.subscription_rejected_by_peer += u64::from(!is_ending);
+            // One that ends already is counted under the reason it ends for.
+            let was_active = self.subscriptions[slot].state == Lifecycle::Active;
+            self.stats.counters.subscription_rejected_by_peer += u64::from(was_active);
             self.remove_subscription(slot, now, out);
             return;
         }
@@ -247,7 +249,8 @@ impl Shard {
         subscription.unanswered_count += 1;
         let is_dead = subscription.unanswered_count >= 2;
         if is_dead {
-            self.stats.counters.subscription_timed_out += 1;
+            let was_active = subscription.state == Lifecycle::Active;
+            self.stats.counters.subscription_timed_out += u64::from(was_active);
             self.remove_subscription(slot, now, out);
         }
         is_dead
@@ -305,7 +308,6 @@ impl Shard {
                 subscription.armed_at_s = subscription.expires_at_s;
                 self.expiries.arm(u64::from(subscription.expires_at_s), slot, check);
             } else if subscription.state == Lifecycle::Active {
-                self.stats.counters.subscription_expired += 1;
                 self.end_subscription(slot, Reason::Timeout, now, out);
             }
         }

@@ -86,7 +86,6 @@ impl Shard {
                 state: None,
             });
         }
-        self.stats.counters.subscription_hint_removed += watchers.len() as u64;
         for slot in watchers {
             self.end_subscription(slot, Reason::NoResource, now, out);
         }

@@ -51,7 +51,7 @@ counters! {
     subscription_created,
     /// Subscriptions refreshed.
     subscription_refreshed,
-    /// Subscriptions ended by their watcher.
+    /// Subscriptions ended by their watcher; a fetch is one that ends at once.
     subscription_unsubscribed,
     /// Subscriptions that ran out.
     subscription_expired,
@@ -61,6 +61,8 @@ counters! {
     subscription_timed_out,
     /// Subscriptions ended because their hint is gone.
     subscription_hint_removed,
+    /// Subscriptions ended because their endpoint is gone, or may not watch any more.
+    subscription_endpoint_removed,
     /// Requests answered from the transaction memory.
     request_retransmitted,
     /// Requests answered 482.

@@ -207,6 +207,7 @@ impl Shard {
             texts,
         });
         self.stats.counters.subscription_created += 1;
+        self.stats.counters.subscription_unsubscribed += u64::from(is_fetch);
         if !is_fetch {
             self.expiries.arm(u64::from(expires_at_s), slot, tag.check);
             self.keep_subscription(slot, now, out);
@@ -400,6 +401,12 @@ impl Shard {
         }
         subscription.state = Lifecycle::Ending(reason);
         subscription.owed = true;
+        let counters = &mut self.stats.counters;
+        match reason {
+            Reason::Timeout => counters.subscription_expired += 1,
+            Reason::NoResource => counters.subscription_hint_removed += 1,
+            Reason::Rejected => counters.subscription_endpoint_removed += 1,
+        }
         self.forget_kept(slot, out);
         self.kick(slot, now, out);
     }

@@ -81,3 +81,26 @@ fn a_removed_hint_ends_its_watchers_and_leaves_the_others_alone() {
         assert_eq!(world.stats(|s| s.extension_count), 2);
     }
 }
+
+#[test]
+fn a_hint_that_loses_its_presence_sources_shows_none() {
+    // More shards than sources: the new device is heard of only after the reload.
+    for shard_count in [1, 2, 4] {
+        for (exten, hint) in [("lamp1", "Custom:other"), ("lamp1", "Custom:lamp1")] {
+            let mut world = World::new(shard_count, Dialect::Rfc);
+            let mut phone = Phone::new(8, exten);
+            phone.user_agent = "Digium D40".into();
+            world.set_presence("CustomPresence:lamp1", "dnd,here,there");
+            let (_, first) = phone.subscribe(&mut world, Some(600));
+            assert!(first[0].body().contains("type=\"dnd\""));
+            let mut dialplan = Dialplan::default();
+            let hint = Hint::parse(hint, "test:1").expect("a hint");
+            dialplan.add_hint(T, "hints", exten, hint).expect("an extension");
+            let reloaded = Config { dialplan, ..config(Dialect::Rfc) };
+            world.command(&Command::Reload(reloaded.into()));
+            let got = phone.listen(&mut world);
+            assert_eq!(got.len(), 1, "{shard_count} shards");
+            assert!(got[0].body().contains("type=\"not_set\""), "{}", got[0].body());
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lampfield_core::config::Dialect;
 use lampfield_core::limits::Limits;
 use lampfield_core::state::DeviceState;
+use lampfield_core::stats::Stats;
 use lampfield_wire::HeaderName;
 
 use super::world::{Phone, World, config};
@@ -244,4 +245,30 @@ fn options_are_answered_and_other_methods_get_405() {
     let got = stranger.listen(&mut world).remove(0);
     assert_eq!(got.status(), 403);
     assert!(got.0.len() <= request.len(), "a stranger never gets more than it sent");
+}
+
+#[test]
+fn every_end_of_a_subscription_is_counted_once_and_under_its_reason() {
+    let mut world = World::new(2, Dialect::Rfc);
+    Phone::new(1, "lamp1").subscribe(&mut world, Some(0));
+    Phone::new(2, "lamp1").subscribe(&mut world, Some(10));
+    let mut leaves = Phone::new(3, "lamp1");
+    leaves.subscribe(&mut world, Some(600));
+    leaves.subscribe(&mut world, Some(0));
+    // Leaves while a NOTIFY is in flight, and refuses that one.
+    let mut rude = Phone::new(4, "lamp1");
+    rude.subscribe(&mut world, Some(600));
+    world.set_device("Custom:lamp1", DeviceState::InUse);
+    let notify = world.take(rude.address).remove(0);
+    let end = rude.request(Some(0));
+    world.datagram(rude.address, &end, rude.arrives_at);
+    rude.answer(&mut world, &notify, "481 Gone", "");
+    world.pass(Duration::from_secs(11));
+    world.pass(Duration::from_secs(60));
+    let count = |of: fn(&Stats) -> u64| world.stats(of);
+    assert_eq!(count(|s| s.counters.subscription_created), 4);
+    assert_eq!(count(|s| s.counters.subscription_unsubscribed), 3);
+    assert_eq!(count(|s| s.counters.subscription_expired), 1);
+    assert_eq!(count(|s| s.counters.subscription_rejected_by_peer), 0);
+    assert_eq!(count(|s| s.subscription_count), 0);
 }
