@@ -1,7 +1,7 @@
 //! Checks of everything the node sends, from the outside: it knows packets, not shards.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lampfield_core::Time;
@@ -12,6 +12,8 @@ use crate::sip::{self, Sip};
 
 /// Every document is bounded, so every message is.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// A stranger gets no more bytes than it sent, but for the challenge in an answer 401.
+const CHALLENGE_BYTES: usize = 160;
 /// How long an answer may take inside the node: mesh, turns, a late tick.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
@@ -22,8 +24,8 @@ pub(crate) struct Audit {
     dialogs: HashMap<(String, String), DialogLog>,
     /// SUBSCRIBEs handed to the node, by branch: until when an answer must come.
     asked: BTreeMap<String, Time>,
-    /// Bytes in and out of addresses that nobody vouches for.
-    strangers: HashMap<SocketAddr, (usize, usize)>,
+    /// Bytes that addresses nobody vouches for may still get.
+    strangers: HashMap<IpAddr, usize>,
 }
 
 /// One dialog's NOTIFYs.
@@ -59,7 +61,7 @@ impl Audit {
         now: Time,
     ) {
         if is_stranger {
-            self.strangers.entry(peer).or_default().0 += bytes.len();
+            *self.strangers.entry(peer.ip()).or_default() += bytes.len() + CHALLENGE_BYTES;
             return;
         }
         let Ok(message) = Sip::parse(bytes) else { return };
@@ -104,12 +106,13 @@ impl Audit {
             return Err(format!("a message of {} bytes to {peer}", bytes.len()));
         }
         if is_stranger {
-            let (sent, got) = self.strangers.entry(peer).or_default();
-            *got += bytes.len();
-            return if *got > *sent {
-                Err(format!("{peer} is nobody, sent {sent} bytes and got {got}"))
-            } else {
-                Ok(())
+            let allowance = self.strangers.entry(peer.ip()).or_default();
+            return match allowance.checked_sub(bytes.len()) {
+                Some(left) => {
+                    *allowance = left;
+                    Ok(())
+                }
+                None => Err(format!("{peer} is nobody and gets more than it sent")),
             };
         }
         let message = Sip::parse(bytes)?;
@@ -166,17 +169,20 @@ impl Audit {
                     Err(format!("{call_id}: a retransmission differs from its NOTIFY {cseq}"))
                 };
             }
+            if log.is_terminated {
+                return Err(format!("{call_id}: NOTIFY {cseq} after the terminated one"));
+            }
             let is_over = now.since(in_flight.sent_at) >= TRANSACTION - Duration::from_millis(1);
             if !in_flight.is_answered && !is_over {
                 return Err(format!("{call_id}: NOTIFY {cseq} while {} is in flight", log.cseq));
             }
             log.unanswered_count += u32::from(!in_flight.is_answered);
         }
-        if cseq <= log.cseq {
-            return Err(format!("{call_id}: CSeq {cseq} after {}", log.cseq));
-        }
         if log.is_terminated {
             return Err(format!("{call_id}: NOTIFY {cseq} after the terminated one"));
+        }
+        if cseq <= log.cseq {
+            return Err(format!("{call_id}: CSeq {cseq} after {}", log.cseq));
         }
         let version = facts::version(message.body);
         if version.is_some() && version <= log.version {

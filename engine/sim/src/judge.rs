@@ -147,7 +147,8 @@ impl World {
                     + c.subscription_expired
                     + c.subscription_rejected_by_peer
                     + c.subscription_timed_out
-                    + c.subscription_hint_removed;
+                    + c.subscription_hint_removed
+                    + c.subscription_endpoint_removed;
                 if ended != c.subscription_created {
                     return Err(format!(
                         "{} subscriptions were created, {ended} ended",

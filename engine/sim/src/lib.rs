@@ -35,16 +35,21 @@ pub use plan::Plan;
 pub use sabotage::Sabotage;
 
 /// What a world that kept its promises was like.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Report {
     /// Over every byte sent, and when.
     pub digest: u64,
     /// SIP messages the node sent.
     pub packet_count: u64,
-    /// How the counters of all shards add up at the end: NOTIFYs acknowledged.
-    pub acknowledged_count: u64,
-    /// States that were replaced before they were sent.
-    pub conflated_count: u64,
+    /// The node's counters at the end, all shards together (since the last restart).
+    pub counters: Vec<(&'static str, u64)>,
+}
+
+impl Report {
+    /// A counter by its name; 0 if there is none.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.counters.iter().find(|(n, _)| *n == name).map_or(0, |(_, count)| *count)
+    }
 }
 
 /// A broken promise.
@@ -91,11 +96,14 @@ pub fn play(plan: Plan) -> Result<Report, Failure> {
     let played = world.play();
     let failure = |what| Failure { seed, at_s: world.now.as_nanos() as f64 / 1e9, what };
     played.map_err(failure)?;
-    let stats = world.cluster.stats(world.now);
-    Ok(Report {
-        digest: world.digest.value(),
-        packet_count: world.packet_count,
-        acknowledged_count: stats.iter().map(|s| s.counters.notify_acked).sum(),
-        conflated_count: stats.iter().map(|s| s.counters.notify_conflated).sum(),
-    })
+    let mut counters: Vec<(&'static str, u64)> = Vec::new();
+    for stats in world.cluster.stats(world.now) {
+        for (name, count) in stats.counters.rows() {
+            match counters.iter_mut().find(|(n, _)| *n == name) {
+                Some((_, sum)) => *sum += count,
+                None => counters.push((name, count)),
+            }
+        }
+    }
+    Ok(Report { digest: world.digest.value(), packet_count: world.packet_count, counters })
 }

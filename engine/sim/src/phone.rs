@@ -201,9 +201,9 @@ impl Phone {
 
     /// When it next wants to act by itself.
     pub(crate) fn next_wake(&self) -> Option<Time> {
-        let wakes = |dialog: &Dialog| {
-            let resend = dialog.transaction.as_ref().map(|t| t.resend_at);
-            resend.into_iter().chain(dialog.refresh_at).min()
+        let wakes = |dialog: &Dialog| match &dialog.transaction {
+            Some(transaction) => Some(transaction.resend_at),
+            None => dialog.refresh_at,
         };
         self.dialogs.iter().filter_map(wakes).min()
     }

@@ -150,7 +150,7 @@ impl World {
         if !self.node_is_up {
             return Ok(());
         }
-        let is_stranger = peer == SocketAddr::from(attacker::ADDRESS);
+        let is_stranger = attacker::is_stranger(peer);
         self.audit.incoming(peer, is_stranger, bytes, self.now);
         // SO_REUSEPORT spreads by address; a socket more or less moves everybody.
         let spread = match peer {
@@ -225,7 +225,7 @@ impl World {
     }
 
     fn packet_from_node(&mut self, peer: SocketAddr, bytes: Vec<u8>) -> Result<(), String> {
-        let is_stranger = peer == SocketAddr::from(attacker::ADDRESS);
+        let is_stranger = attacker::is_stranger(peer);
         self.audit
             .outgoing(peer, is_stranger, &bytes, self.now)
             .map_err(|fault| format!("{fault}\n{}", String::from_utf8_lossy(&bytes)))?;
@@ -271,6 +271,9 @@ impl World {
     pub(crate) fn after_phone(&mut self, phone: usize) {
         for (pause, bytes) in std::mem::take(&mut self.phones[phone].outbox) {
             self.queue.push(self.now + pause, Due::Leave { phone, bytes });
+        }
+        if self.is_ending {
+            return;
         }
         let Some(at) = self.phones[phone].next_wake().map(|at| at.max(self.now)) else { return };
         if self.wakes[phone].is_none_or(|armed| at < armed) {

@@ -1,5 +1,6 @@
 //! Plays worlds until one breaks a promise: `soak [--seeds N] [--from N] [--forever]`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -38,12 +39,15 @@ fn main() -> ExitCode {
     };
     let started = Instant::now();
     let mut told = started;
-    let (mut played, mut packets, mut acknowledged) = (0u64, 0u64, 0u64);
+    let (mut played, mut packets) = (0u64, 0u64);
+    let mut counters = BTreeMap::new();
     while options.seed_count.is_none_or(|count| played < count) {
         match lampfield_sim::run(options.from + played) {
             Ok(report) => {
                 packets += report.packet_count;
-                acknowledged += report.acknowledged_count;
+                for (name, count) in report.counters {
+                    *counters.entry(name).or_insert(0) += count;
+                }
             }
             Err(failure) => {
                 eprintln!("{failure}");
@@ -56,8 +60,11 @@ fn main() -> ExitCode {
             println!("{played} seeds, {packets} packets, {:.0} seeds/s", rate(played, started));
         }
     }
+    for (name, count) in counters {
+        println!("{count:>12} {name}");
+    }
     println!(
-        "{played} seeds passed from {}: {packets} packets, {acknowledged} NOTIFYs acknowledged, {:.0} seeds/s",
+        "{played} seeds passed from {}: {packets} packets, {:.0} seeds/s",
         options.from,
         rate(played, started)
     );
