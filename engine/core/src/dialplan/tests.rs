@@ -1,3 +1,5 @@
+//! Tables of the dialplan: patterns, includes, ranges, bounds.
+
 use super::*;
 
 const T: TenantId = TenantId(0);
