@@ -102,6 +102,8 @@ pub struct Auth {
 /// Finds the endpoint of a request: by source address, then by the From user, then anonymous.
 #[derive(Clone, Debug, Default)]
 pub struct Identify {
+    /// Single addresses, found by one lookup however many there are. They go before networks.
+    pub hosts: hashbrown::HashMap<IpAddr, EndpointId, ahash::RandomState>,
     /// Networks, longest prefix first; the first that contains the source wins.
     pub networks: Vec<(Network, EndpointId)>,
     /// Endpoints that may be named by the From user (they carry `auth`, or trust the name).
@@ -140,10 +142,11 @@ impl Network {
 impl Identify {
     /// The endpoint of a request from `source` whose From user is `user`.
     pub fn find(&self, source: IpAddr, user: &str) -> Option<EndpointId> {
-        let by_address = self.networks.iter().find(|(network, _)| network.contains(source));
-        by_address
-            .map(|(_, endpoint)| *endpoint)
-            .or_else(|| self.users.get(user).copied())
-            .or(self.anonymous)
+        let by_network = || {
+            let mut networks = self.networks.iter();
+            networks.find(|(network, _)| network.contains(source)).map(|(_, endpoint)| *endpoint)
+        };
+        let by_host = self.hosts.get(&source.to_canonical()).copied();
+        by_host.or_else(by_network).or_else(|| self.users.get(user).copied()).or(self.anonymous)
     }
 }

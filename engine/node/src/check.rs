@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId};
+use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Identify};
 use lampfield_core::dialplan::{Context, range_size};
 use lampfield_core::placement::TenantId;
 
@@ -119,9 +119,12 @@ fn write_endpoints(out: &mut String, core: &Config, tenant: TenantId) -> std::fm
 
 /// How a request finds this endpoint.
 fn identified(core: &Config, id: EndpointId, endpoint: &Endpoint) -> String {
-    let networks = core.identify.networks.iter().filter(|(_, endpoint)| *endpoint == id);
-    let mut ways: Vec<String> =
-        networks.map(|(network, _)| format!("{}/{}", network.address, network.prefix)).collect();
+    let Identify { hosts, networks, .. } = &core.identify;
+    let mut hosts: Vec<_> = hosts.iter().filter(|(_, endpoint)| **endpoint == id).collect();
+    hosts.sort_unstable();
+    let networks = networks.iter().filter(|(_, endpoint)| *endpoint == id);
+    let mut ways: Vec<String> = hosts.iter().map(|(address, _)| address.to_string()).collect();
+    ways.extend(networks.map(|(network, _)| format!("{}/{}", network.address, network.prefix)));
     if core.identify.users.get(&endpoint.name) == Some(&id) {
         ways.push(format!("From user {}", endpoint.name));
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Network, Tenant};
+use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Identify, Network, Tenant};
 use lampfield_core::dialplan::DialplanError;
 use lampfield_core::placement::TenantId;
 use md5::{Digest, Md5};
@@ -96,19 +96,24 @@ impl Draft {
 
     /// Lets a network name an endpoint. The first of two equal networks stays.
     pub(super) fn identify(&mut self, place: &Place, network: Network, endpoint: EndpointId) {
-        let networks = &mut self.core.identify.networks;
-        let same = |(other, _): &&(Network, EndpointId)| {
-            other.prefix == network.prefix && other.contains(network.address)
+        let Identify { hosts, networks, .. } = &mut self.core.identify;
+        let Network { address, prefix } = network;
+        let is_host = prefix == if address.is_ipv4() { 32 } else { 128 };
+        let first = if is_host {
+            *hosts.entry(address.to_canonical()).or_insert(endpoint)
+        } else {
+            let same = |(other, _): &&(Network, EndpointId)| {
+                other.prefix == prefix && other.contains(address)
+            };
+            networks.iter().find(same).map(|(_, first)| *first).unwrap_or_else(|| {
+                networks.push((network, endpoint));
+                endpoint
+            })
         };
-        match networks.iter().find(same) {
-            Some((_, first)) if *first == endpoint => {}
-            Some((_, first)) => {
-                let first = &self.core.endpoints[first.0 as usize].name;
-                let Network { address, prefix } = network;
-                let text = format!("{address}/{prefix} already identifies {first}; ignored here");
-                self.problems.warn(place, text);
-            }
-            None => networks.push((network, endpoint)),
+        if first != endpoint {
+            let first = &self.core.endpoints[first.0 as usize].name;
+            let text = format!("{address}/{prefix} already identifies {first}; ignored here");
+            self.problems.warn(place, text);
         }
     }
 

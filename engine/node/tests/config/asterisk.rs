@@ -226,6 +226,50 @@ fn wrong_values_name_their_place_and_what_was_expected() {
 }
 
 #[test]
+fn of_two_networks_the_longer_prefix_finds_the_endpoint_and_of_two_equal_ones_the_first() {
+    let endpoint = |name: &str, matches: &str| {
+        format!(
+            "[{name}]\ntype=endpoint\nidentify_by=ip\n[{name}]\ntype=identify\n\
+             endpoint={name}\nmatch={matches}\n"
+        )
+    };
+    let pjsip = [
+        endpoint("wide", "10.0.0.0/8"),
+        endpoint("narrow", "10.1.0.0/16,10.1.2.9"),
+        endpoint("host", "10.1.2.3,::ffff:10.1.2.4"),
+        endpoint("late", "10.1.2.3,10.0.0.0/255.0.0.0"),
+    ];
+    let dir = Dir::new(&[
+        ("extensions.conf", "[default]\nexten => 1,hint,Custom:x\n"),
+        ("pjsip.conf", &pjsip.concat()),
+    ]);
+    let loaded = dir.asterisk().unwrap();
+    let core = &loaded.node.core;
+    for (source, want) in [
+        ("10.9.9.9", Some("wide")),
+        ("10.1.9.9", Some("narrow")),
+        ("10.1.2.9", Some("narrow")),
+        ("10.1.2.3", Some("host")),
+        ("::ffff:10.1.2.3", Some("host")),
+        ("10.1.2.4", Some("host")),
+        ("11.0.0.1", None),
+    ] {
+        let found = core.identify.find(source.parse().unwrap(), "nobody");
+        let name = found.map(|id| &*core.endpoints[id.0 as usize].name);
+        assert_eq!(name, want, "{source}");
+    }
+    let warnings = dir.warnings(&loaded);
+    let lines: Vec<&str> = warnings.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+    assert_eq!(
+        lines,
+        [
+            "10.1.2.3/32 already identifies host; ignored here",
+            "10.0.0.0/8 already identifies wide; ignored here",
+        ]
+    );
+}
+
+#[test]
 fn manager_users_and_their_address_rules() {
     let manager = "[general]\nenabled=yes\ntlsenable=yes\nallowmultiplelogin=no\n\
         disabledevents=Newexten,VarSet\n[anna]\nsecret=a\nread=call,system\nwrite=all\nacl=office\n\
