@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use lampfield_wire::{
-    CSeq, Event, HeaderName, Message, NameAddr, UriParts, UserBuffer, decode_user, parse_expires,
-    split_uri,
+    Essentials, Event, HeaderName, Message, NameAddr, UriParts, UserBuffer, decode_user,
+    parse_expires, split_uri,
 };
 
 use crate::Time;
@@ -60,31 +60,24 @@ pub(crate) struct Basics<'a> {
     pub(crate) from: NameAddr<'a>,
     pub(crate) from_tag: &'a [u8],
     pub(crate) to: NameAddr<'a>,
-    pub(crate) cseq: CSeq<'a>,
+    pub(crate) cseq: u32,
     pub(crate) branch: &'a [u8],
 }
 
-/// Reads what every request must have. The error is the text of a 400.
-pub(crate) fn basics<'a>(request: &Message<'a>) -> Result<Basics<'a>, &'static str> {
-    let header = |name| request.header(name);
-    let call_id = header(HeaderName::CallId).filter(|id| !id.is_empty());
-    let from = header(HeaderName::From).and_then(|from| NameAddr::parse(from).ok());
-    let to = header(HeaderName::To).and_then(|to| NameAddr::parse(to).ok());
-    let cseq = header(HeaderName::CSeq).and_then(|cseq| CSeq::parse(cseq).ok());
-    let via = crate::respond::top_via(request).ok_or("Missing or broken Via header")?;
-    let from = from.ok_or("Missing or broken From header")?;
-    let cseq = cseq.ok_or("Missing or broken CSeq header")?;
-    if Some(cseq.method) != request.method() {
-        return Err("CSeq method does not match");
-    }
-    Ok(Basics {
-        call_id: call_id.ok_or("Missing Call-ID header")?,
-        from_tag: from.tag().filter(|tag| !tag.is_empty()).ok_or("Missing From tag")?,
-        from,
-        to: to.ok_or("Missing or broken To header")?,
-        cseq,
-        branch: via.branch.unwrap_or_default(),
-    })
+/// Reads what every request must have.
+///
+/// # Errors
+///
+/// A 400 whose Warning says which header is missing or wrong.
+pub(crate) fn basics<'a>(request: &Message<'a>) -> Result<Basics<'a>, Answer> {
+    let broken = |text: &dyn std::fmt::Display| {
+        Answer::new(400, "Bad Request").with("Warning", format!("399 lampfield \"{text}\""))
+    };
+    let Essentials { call_id, from, to, cseq, via, .. } =
+        Essentials::read(request).map_err(|error| broken(&error))?;
+    let from_tag = from.tag().filter(|tag| !tag.is_empty());
+    let from_tag = from_tag.ok_or_else(|| broken(&"From has no tag"))?;
+    Ok(Basics { call_id, from_tag, from, to, cseq, branch: via.branch.unwrap_or_default() })
 }
 
 /// Who sent a request.
@@ -92,6 +85,18 @@ pub(crate) fn basics<'a>(request: &Message<'a>) -> Result<Basics<'a>, &'static s
 pub(crate) struct Peer<'c> {
     pub(crate) id: EndpointId,
     pub(crate) endpoint: &'c Endpoint,
+}
+
+/// The endpoint a request claims to come from, whatever it proves.
+pub(crate) fn find_endpoint(
+    config: &Config,
+    from: &NameAddr<'_>,
+    flow: Flow,
+) -> Option<EndpointId> {
+    let mut buffer = UserBuffer::new();
+    let user = split_uri(from.uri).map(|uri| uri.user).unwrap_or_default();
+    let user = std::str::from_utf8(decode_user(user, &mut buffer)).unwrap_or_default();
+    config.identify.find(flow.peer.ip(), user)
 }
 
 /// Finds the endpoint of a request and checks its credentials.
@@ -107,10 +112,7 @@ pub(crate) fn identify<'c>(
     flow: Flow,
     now: Time,
 ) -> Result<Peer<'c>, Answer> {
-    let mut buffer = UserBuffer::new();
-    let user = split_uri(from.uri).map(|uri| uri.user).unwrap_or_default();
-    let user = std::str::from_utf8(decode_user(user, &mut buffer)).unwrap_or_default();
-    let Some(id) = config.identify.find(flow.peer.ip(), user) else {
+    let Some(id) = find_endpoint(config, from, flow) else {
         return Err(refuse_stranger(config, authenticator, now));
     };
     let endpoint = &config.endpoints[id.0 as usize];

@@ -237,9 +237,9 @@ impl Shard {
         }
         let basics = match admission::basics(message) {
             Ok(basics) => basics,
-            Err(reason) => {
+            Err(answer) => {
                 self.stats.counters.message_malformed += 1;
-                return self.respond(flow, message, Answer::new(400, reason), now, out);
+                return self.respond(flow, message, answer, out);
             }
         };
         let request = Request { message, basics, flow, bytes };
@@ -255,9 +255,9 @@ impl Shard {
         };
         match outcome {
             Outcome::Forwarded => {}
-            Outcome::Answer(answer) => self.respond(flow, message, answer, now, out),
+            Outcome::Answer(answer) => self.respond(flow, message, answer, out),
             Outcome::AnswerAndNotify(answer, slot) => {
-                self.respond(flow, message, answer, now, out);
+                self.respond(flow, message, answer, out);
                 self.kick(slot, now, out);
             }
         }
@@ -292,15 +292,14 @@ impl Shard {
         flow: Flow,
         request: &Message<'_>,
         mut answer: Answer,
-        now: Time,
         out: &mut Outputs,
     ) {
         self.stats.counters.request_refused += u64::from(answer.status >= 400);
         let from = request.header(HeaderName::From).unwrap_or_default();
-        let peer = lampfield_wire::NameAddr::parse(from).ok().and_then(|from| {
-            admission::identify(&self.config, &self.authenticator, request, &from, flow, now).ok()
-        });
-        let endpoint = peer.map(|peer| peer.endpoint);
+        let endpoint = lampfield_wire::NameAddr::parse(from)
+            .ok()
+            .and_then(|from| admission::find_endpoint(&self.config, &from, flow))
+            .map(|id| &self.config.endpoints[id.0 as usize]);
         let is_asterisk = endpoint.is_some_and(|e| e.dialect == Dialect::Asterisk);
         let reply = respond::reply_flow(flow, request, is_asterisk);
         if let Some(tag) = answer.tag {

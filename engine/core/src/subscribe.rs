@@ -78,12 +78,8 @@ impl Shard {
             self.forward(owner, request.flow, request.bytes, out);
             return Outcome::Forwarded;
         }
-        let key = self.transactions.key(
-            basics.call_id,
-            basics.from_tag,
-            basics.cseq.number,
-            basics.branch,
-        );
+        let key =
+            self.transactions.key(basics.call_id, basics.from_tag, basics.cseq, basics.branch);
         match self.transactions.look_up(key, now) {
             Seen::New => {}
             Seen::Again(answered) => {
@@ -189,7 +185,7 @@ impl Shard {
             endpoint: peer.id,
             hop,
             cseq,
-            remote_cseq: request.basics.cseq.number,
+            remote_cseq: request.basics.cseq,
             version: 0,
             expires_at_s,
             armed_at_s: expires_at_s,
@@ -241,12 +237,8 @@ impl Shard {
             self.forward(owner, request.flow, request.bytes, out);
             return Outcome::Forwarded;
         }
-        let key = self.transactions.key(
-            basics.call_id,
-            basics.from_tag,
-            basics.cseq.number,
-            basics.branch,
-        );
+        let key =
+            self.transactions.key(basics.call_id, basics.from_tag, basics.cseq, basics.branch);
         if let Seen::Again(answered) = self.transactions.look_up(key, now) {
             self.stats.counters.request_retransmitted += 1;
             return Outcome::Answer(accepted(answered.tag, answered.expires_s));
@@ -293,7 +285,7 @@ impl Shard {
             return Err(Answer::new(403, "Forbidden"));
         }
         let rfc = peer.endpoint.dialect == Dialect::Rfc;
-        if request.basics.cseq.number <= subscription.remote_cseq {
+        if request.basics.cseq <= subscription.remote_cseq {
             return Err(Answer::new(500, "CSeq Out Of Order"));
         }
         check_event(message, subscription, rfc)?;
@@ -312,7 +304,7 @@ impl Shard {
             next_hop(request.flow, &target, routes, peer.endpoint)
         });
         let expires_s = self.granted(wanted_s, peer.endpoint);
-        self.subscriptions[slot].remote_cseq = request.basics.cseq.number;
+        self.subscriptions[slot].remote_cseq = request.basics.cseq;
         if let Some(texts) = texts {
             self.subscriptions[slot].texts = texts;
         }

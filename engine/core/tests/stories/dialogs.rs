@@ -99,6 +99,28 @@ fn refused_requests_get_their_code() {
 }
 
 #[test]
+fn a_request_without_what_it_needs_is_told_what_is_missing() {
+    let mut world = World::new(2, Dialect::Rfc);
+    let mut phone = Phone::new(9, "lamp1");
+    let whole = String::from_utf8(phone.request(None)).expect("text");
+    for (cut, put, want) in [
+        ("CSeq: 1 SUBSCRIBE\r\n", "", "CSeq header is missing"),
+        ("1 SUBSCRIBE", "1 PUBLISH", "CSeq method differs"),
+        ("1 SUBSCRIBE", "2147483648 SUBSCRIBE", "CSeq"),
+        (";tag=tcall-9-lamp1", "", "From has no tag"),
+    ] {
+        world.datagram(phone.address, whole.replacen(cut, put, 1).as_bytes(), 0);
+        let got = phone.listen(&mut world).remove(0);
+        assert_eq!(got.status(), 400, "{want}");
+        assert!(
+            got.header(HeaderName::Warning).contains(want),
+            "{}",
+            got.header(HeaderName::Warning)
+        );
+    }
+}
+
+#[test]
 fn a_retransmitted_subscribe_is_answered_again_and_makes_nothing_new() {
     let mut world = World::new(3, Dialect::Rfc);
     let mut phone = Phone::new(9, "lamp1");
