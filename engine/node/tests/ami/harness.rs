@@ -158,6 +158,7 @@ pub(crate) fn ami_config() -> AmiConfig {
                 ..user("near", ALL, ALL)
             },
         ],
+        ..AmiConfig::default()
     }
 }
 
