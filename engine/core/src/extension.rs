@@ -62,8 +62,10 @@ pub(crate) struct Group {
     pub(crate) is_sorted: bool,
     /// Rises with every report.
     pub(crate) generation: u32,
-    /// Where a running fan-out stands.
+    /// The next watcher a running fan-out visits; `None` when none runs.
     pub(crate) cursor: Option<u32>,
+    /// Watchers it has still to visit.
+    pub(crate) unvisited_count: u32,
 }
 
 /// The constant part of a group's document.
@@ -144,6 +146,7 @@ impl Extension {
             is_sorted: true,
             generation: 1,
             cursor: None,
+            unvisited_count: 0,
         };
         match self.groups.iter().position(|group| group.view.is_none()) {
             // A free place may still be named by a fan-out that has not noticed: it finds a

@@ -329,7 +329,8 @@ impl Shard {
         self.due = due;
     }
 
-    /// Starts the fan-out of a group, or starts it over with the newest state.
+    /// Starts the fan-out of a group. One that runs goes on where it stands and visits everybody
+    /// once more, so that a steady stream of changes starves nobody at the end of the list.
     pub(crate) fn start_fanout(&mut self, extension: ExtensionId, group: u16) {
         let Some(group_ref) = self.extensions[extension].groups.get_mut(usize::from(group)) else {
             return;
@@ -337,7 +338,9 @@ impl Shard {
         if group_ref.watchers.is_empty() {
             return;
         }
-        if group_ref.cursor.replace(0).is_none() {
+        group_ref.unvisited_count = group_ref.watchers.len() as u32;
+        if group_ref.cursor.is_none() {
+            group_ref.cursor = Some(0);
             self.fanout.push_back((extension, group));
         }
     }
@@ -365,7 +368,8 @@ impl Shard {
         let extension = self.extensions.get_mut(extension)?;
         let group = extension.groups.get_mut(usize::from(group))?;
         let cursor = group.cursor?;
-        if cursor == 0 && !group.is_sorted {
+        let is_start = group.unvisited_count as usize == group.watchers.len();
+        if is_start && cursor == 0 && !group.is_sorted {
             let subscriptions = &mut self.subscriptions;
             group.watchers.sort_unstable_by_key(|&slot| (subscriptions[slot].hop, slot));
             for (position, &slot) in group.watchers.iter().enumerate() {
@@ -373,9 +377,15 @@ impl Shard {
             }
             group.is_sorted = true;
         }
-        let slot = group.watchers.get(cursor as usize).copied();
-        group.cursor = slot.map(|_| cursor + 1);
-        slot
+        if group.unvisited_count == 0 {
+            group.cursor = None;
+            return None;
+        }
+        group.unvisited_count -= 1;
+        // The list may have shrunk since, or the end was reached by one that went on.
+        let cursor = if (cursor as usize) < group.watchers.len() { cursor } else { 0 };
+        group.cursor = Some(cursor + 1);
+        group.watchers.get(cursor as usize).copied()
     }
 }
 

@@ -444,12 +444,12 @@ impl Shard {
         }
         let Some(moved) = moved else { return };
         group.is_sorted = false;
-        // A running fan-out may have passed this place already: the one that moves here is served.
-        let is_passed = group.cursor.is_some_and(|cursor| left.position < cursor);
+        // A running fan-out may miss the one that moves here: it is served at once.
+        let is_running = group.cursor.is_some();
         let generation = group.generation;
         let watcher = &mut self.subscriptions[moved];
         watcher.position = left.position;
-        if is_passed && watcher.has_news(generation) {
+        if is_running && watcher.has_news(generation) {
             self.kick(moved, now, out);
         }
     }
