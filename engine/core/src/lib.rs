@@ -37,6 +37,7 @@ pub mod stats;
 mod subscribe;
 mod subscription;
 mod tag;
+mod target;
 pub mod time;
 mod timer;
 mod transaction;
