@@ -223,3 +223,24 @@ fn the_generated_native_example_loads() {
     assert!(plan.find(TenantId(0), "hints", "10999").is_some());
     assert!(plan.find(TenantId(0), "hints", "11000").is_none());
 }
+
+#[test]
+fn every_limit_of_the_core_can_be_set() {
+    let source = include_str!("../../../core/src/limits.rs");
+    let (fields, _) = source.split_once("\n}").unwrap();
+    let names = fields.lines().filter_map(|line| line.trim().strip_prefix("pub "));
+    let names: Vec<&str> = names.filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        // Times carry their unit in the file.
+        let key = match name {
+            "t1" | "t2" => format!("{name}_ms"),
+            "probe_after" | "transaction_memory" => format!("{name}_s"),
+            name => name.to_owned(),
+        };
+        let dir = Dir::new(&[("lampfield.toml", &format!("[limits]\n{key} = 7\n"))]);
+        let limits =
+            dir.native().unwrap_or_else(|error| panic!("{error}")).node.core.limits.clone();
+        assert!(format!("{limits:?}").contains(&format!("{name}: 7")), "{name} is not taken over");
+    }
+}

@@ -213,6 +213,7 @@ pub(super) struct Limits {
     pub(super) subscription_count_max: Option<Spanned<u32>>,
     pub(super) watcher_count_max: Option<Spanned<u32>>,
     pub(super) subscription_per_source_max: Option<Spanned<u32>>,
+    pub(super) view_count_max: Option<Spanned<u32>>,
     pub(super) extension_count_max: Option<Spanned<u32>>,
     pub(super) source_count_max: Option<Spanned<u32>>,
     pub(super) expires_max_s: Option<Spanned<u32>>,

@@ -24,7 +24,8 @@ impl Native<'_> {
         for (value, limit) in counts {
             *limit = self.positive(value.as_ref()).unwrap_or(*limit);
         }
-        let sizes: [(Option<Spanned<u32>>, &mut usize); 5] = [
+        let sizes: [(Option<Spanned<u32>>, &mut usize); 6] = [
+            (file.view_count_max, &mut limits.view_count_max),
             (file.notify_per_turn_max, &mut limits.notify_per_turn_max),
             (file.transaction_count_max, &mut limits.transaction_count_max),
             (file.presence_text_bytes_max, &mut limits.presence_text_bytes_max),
