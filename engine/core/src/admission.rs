@@ -14,7 +14,7 @@ use lampfield_wire::{
 use crate::Time;
 use crate::auth::{Authenticator, Verdict};
 use crate::body::Format;
-use crate::config::{Auth, Config, Dialect, Endpoint, EndpointId};
+use crate::config::{Config, Dialect, Endpoint, EndpointId};
 use crate::flow::Flow;
 use crate::respond::Answer;
 
@@ -119,28 +119,22 @@ pub(crate) fn identify<'c>(
     let Some(auth) = &endpoint.auth else { return Ok(Peer { id, endpoint }) };
     match authenticator.verify(request, auth, now) {
         Verdict::Proven => Ok(Peer { id, endpoint }),
-        verdict => Err(challenge(authenticator, auth, now, verdict == Verdict::Stale)),
+        verdict => Err(challenge(authenticator, &auth.realm, now, verdict == Verdict::Stale)),
     }
 }
 
-fn challenge(authenticator: &Authenticator, auth: &Auth, now: Time, stale: bool) -> Answer {
-    let value = authenticator.challenge(&auth.realm, now, stale);
+fn challenge(authenticator: &Authenticator, realm: &str, now: Time, stale: bool) -> Answer {
+    let value = authenticator.challenge(realm, now, stale);
     Answer::new(401, "Unauthorized").with("WWW-Authenticate", value)
 }
 
-/// A stranger gets 403; where endpoints authenticate, he gets a challenge like everybody, so that
-/// nobody learns which names exist.
+/// A stranger gets 403; where endpoints authenticate he gets a challenge like everybody, so that
+/// nobody learns which names exist. An Asterisk always challenges (trace 06).
 fn refuse_stranger(config: &Config, authenticator: &Authenticator, now: Time) -> Answer {
-    let is_asterisk = |endpoint: &Endpoint| endpoint.dialect == Dialect::Asterisk;
-    let auth = config.endpoints.iter().find_map(|endpoint| endpoint.auth.as_ref());
-    match auth {
-        Some(auth) => challenge(authenticator, auth, now, false),
-        None if config.endpoints.iter().any(is_asterisk) => {
-            let value = authenticator.challenge("asterisk", now, false);
-            Answer::new(401, "Unauthorized").with("WWW-Authenticate", value)
-        }
-        None => Answer::new(403, "Forbidden"),
+    if config.dialect == Dialect::Rfc && config.identify.users.is_empty() {
+        return Answer::new(403, "Forbidden");
     }
+    challenge(authenticator, &config.realm, now, false)
 }
 
 /// A SUBSCRIBE that passed every check that does not need the extension's shard.

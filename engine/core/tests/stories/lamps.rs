@@ -4,7 +4,7 @@ use lampfield_core::command::{Answer, Event, Query};
 use lampfield_core::config::Dialect;
 use lampfield_core::state::{DeviceState, ExtensionState};
 
-use super::world::{Phone, T, World};
+use super::world::{Phone, T, World, config};
 
 #[test]
 fn a_change_reaches_the_watcher_whatever_shard_it_crosses() {
@@ -147,4 +147,21 @@ fn the_control_plane_hears_of_changes_and_can_ask() {
         [("Custom:lamp3", "INUSE"), ("CustomPresence:lamp3", "away (\"\", \"x\")")]
     );
     assert!(explained.next().is_none(), "and nobody else does");
+}
+
+#[test]
+fn a_context_with_autohints_gains_a_hint_at_a_devices_first_state() {
+    for shard_count in [1, 3] {
+        let mut config = config(Dialect::Rfc);
+        config.dialplan.set_autohints(T, "hints").expect("a context");
+        let mut world = World::with(shard_count, config, 0);
+        let mut phone = Phone::new(9, "door");
+        assert_eq!(phone.subscribe(&mut world, None).0.status(), 404);
+        world.set_device("Custom:door", DeviceState::Ringing);
+        let (response, notifies) = phone.subscribe(&mut world, None);
+        assert_eq!(response.status(), 200, "{shard_count} shards");
+        assert!(notifies[0].body().contains("Ringing"));
+        world.set_device("Custom:door", DeviceState::NotInUse);
+        assert_eq!(phone.listen(&mut world).len(), 1);
+    }
 }

@@ -86,6 +86,8 @@ pub(crate) fn config(dialect: Dialect) -> Config {
         },
         dialplan: dialplan(),
         user_agent: "lampfield-test".into(),
+        dialect,
+        realm: "asterisk".into(),
         limits: Limits { expires_jitter_percent: 0, ..Limits::default() },
         ..Config::default()
     }
