@@ -170,7 +170,7 @@ pub struct ThresholdArgs {
     /// Unreadable messages and bodies.
     #[arg(long, default_value_t = 0)]
     pub max_unparsable: u64,
-    /// Subscriptions not established, or ended by the target.
+    /// Subscriptions not established, ended by the target, or not ended when asked.
     #[arg(long, default_value_t = 0)]
     pub max_failed: u64,
     /// Changes refused or not answered.

@@ -100,7 +100,9 @@ fn thresholds(report: &Report, limits: &ThresholdArgs) -> Vec<Threshold> {
         let met = notify.per_s >= limit;
         list.push(Threshold { name: "min-notify-rate", limit, actual: Some(notify.per_s), met });
     }
-    let failed_count = subscribe.failed_count + subscribe.ended_by_target_count;
+    let failed_count = subscribe.failed_count
+        + subscribe.ended_by_target_count
+        + subscribe.unsubscribe_failed_count;
     let change_errors = report.changes.refused_count + report.changes.unanswered_count;
     for (name, limit, actual) in [
         ("max-wrong", Some(limits.max_wrong), lamps.wrong_lamps_count),
@@ -203,6 +205,7 @@ fn subscribe_part(found: &Found) -> SubscribePart {
         ended_by_target_count: counts.ended_by_target_count,
         endings: tally.endings.clone(),
         unsubscribed_count: counts.unsubscribed_count,
+        unsubscribe_failed_count: counts.unsubscribe_failed_count,
         established_per_s: counts.established_count as f64 / phase_seconds(found, Phase::Subscribe),
         answer: tally.subscribe_answer.quantiles(),
         first_notify: tally.first_notify.quantiles(),

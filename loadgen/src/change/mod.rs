@@ -207,6 +207,10 @@ pub fn prime(driver: &mut dyn Driver, announcer: &Announcer) -> Result<(), LoadE
             }
             driver.serve(clock.now() + MILLISECOND, announcer)?;
         }
+        if driver.answers().refused_count > 0 {
+            // One refusal ends the run; a target in trouble is not asked thousands of times more.
+            break;
+        }
         driver.set(Change { extension, state: 0, intended_ns: clock.now() }, announcer)?;
     }
     finish(driver, announcer)?;

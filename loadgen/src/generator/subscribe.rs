@@ -172,6 +172,8 @@ impl Generator {
             (Stage::Leaving, false) => {
                 self.watcher(asked.watcher).stage = Stage::Failed;
                 self.tally.counts.unsubscribe_failed_count += 1;
+                let reason = "un-SUBSCRIBE not answered".into();
+                *self.tally.endings.entry(reason).or_default() += 1;
             }
             _ => {}
         }

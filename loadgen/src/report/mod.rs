@@ -100,6 +100,8 @@ pub struct SubscribePart {
     pub endings: BTreeMap<String, u64>,
     /// Ended as asked.
     pub unsubscribed_count: u64,
+    /// Un-SUBSCRIBEs without an answer.
+    pub unsubscribe_failed_count: u64,
     /// Established per second of the subscribe phase.
     pub established_per_s: f64,
     /// Time to the answer.

@@ -58,12 +58,13 @@ fn write_subscribe(report: &Report, out: &mut String) -> Result {
     let part = &report.subscribe;
     writeln!(
         out,
-        "subscriptions: {} established, {} failed, {} ended by the target, {} refreshed, \
+        "subscriptions: {} established, {} failed, {} ended by the target, {} refreshed, {} left, \
          {} SUBSCRIBEs sent again",
         part.established_count,
         part.failed_count,
         part.ended_by_target_count,
         part.refreshed_count,
+        part.unsubscribed_count,
         part.retransmitted_count
     )?;
     for (reason, count) in part.failures.iter().chain(&part.endings) {
