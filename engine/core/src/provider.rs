@@ -3,7 +3,6 @@
 //!
 //! Source: `reference/states.md` section 1.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -99,31 +98,9 @@ impl Providers {
         self.of_presence(name).map(|_| Presence::default())
     }
 
-    /// A device name with its label in the provider's own spelling: the key it is kept under and
-    /// its owner is found by, so that `custom:x` and `Custom:x` are one source. What follows the
-    /// label is case-sensitive.
-    pub fn canonical_device<'n>(&self, name: &'n str) -> Cow<'n, str> {
-        canonical(name, self.of_device(name))
-    }
-
-    /// As [`Providers::canonical_device`], for a presence source.
-    pub fn canonical_presence<'n>(&self, name: &'n str) -> Cow<'n, str> {
-        canonical(name, self.of_presence(name))
-    }
-
     fn row(&self, label: &str, kind: ProviderKind) -> Option<&Provider> {
         let same = |row: &&Provider| row.kind == kind && row.label.eq_ignore_ascii_case(label);
         self.rows.iter().rev().find(same)
-    }
-}
-
-fn canonical<'n>(name: &'n str, provider: Option<&Provider>) -> Cow<'n, str> {
-    match provider {
-        // The label found is a prefix of the name but for its case, so both have one length.
-        Some(provider) if !name.starts_with(&*provider.label) => {
-            Cow::Owned(format!("{}{}", provider.label, &name[provider.label.len()..]))
-        }
-        _ => Cow::Borrowed(name),
     }
 }
 
@@ -175,20 +152,5 @@ mod tests {
         assert!(providers.initial_presence("custompresence:bob").is_some());
         assert!(providers.initial_presence("Nope:bob").is_none());
         assert!(providers.initial_presence("bob").is_none());
-    }
-
-    #[test]
-    fn a_canonical_name_has_the_label_as_its_provider_spells_it() {
-        let providers = Providers::default();
-        for (name, want) in [
-            ("custom:Lamp0", "Custom:Lamp0"),
-            ("Custom:Lamp0", "Custom:Lamp0"),
-            ("pjsip/2000", "PJSIP/2000"),
-            ("nope:x", "nope:x"),
-            ("lamp0", "lamp0"),
-        ] {
-            assert_eq!(providers.canonical_device(name), want);
-        }
-        assert_eq!(providers.canonical_presence("CUSTOMPRESENCE:bob"), "CustomPresence:bob");
     }
 }

@@ -9,8 +9,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use lampfield_core::canonical_name;
 use lampfield_core::command::{Answer, Command, Query, Reply};
-use lampfield_core::placement::{Placement, ShardId};
+use lampfield_core::placement::{Placement, ShardId, TenantId};
+use lampfield_core::provider::Providers;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -33,7 +35,7 @@ pub enum ShardError {
     #[error("shard {} has ended", .0.0)]
     Gone(ShardId),
     /// The command has no owner that the control plane could name.
-    #[error("records are put back by the store, not by a command")]
+    #[error("no shard owns what this names")]
     NotRoutable,
 }
 
@@ -69,24 +71,40 @@ impl ShardClient {
     }
 
     /// Hands `command` to the shard that owns what it names, or to every shard. Commands to one
-    /// shard, and queries after them, arrive in order.
+    /// shard, and queries after them, arrive in order. `providers` say how names are spelled.
     ///
     /// # Errors
     ///
     /// A shard that cannot take it. Of a command to all shards the others have got it then.
-    pub async fn command(&self, command: Command) -> Result<(), ShardError> {
-        let placement = &self.inner.placement;
+    pub async fn command(&self, command: Command, providers: &Providers) -> Result<(), ShardError> {
         let owner = match &command {
-            Command::SetDevice { tenant, device, .. } => placement.shard_of_source(*tenant, device),
+            Command::SetDevice { tenant, device, .. } => {
+                self.owner_of_source(*tenant, device, providers)
+            }
             Command::SetPresence { tenant, presentity, .. } => {
-                placement.shard_of_source(*tenant, presentity)
+                self.owner_of_source(*tenant, presentity, providers)
             }
             Command::Reload(_) | Command::ListenEvents(_) => {
-                return self.command_all(command).await;
+                return self.broadcast(command).await;
             }
             Command::Restore(_) => return Err(ShardError::NotRoutable),
         };
         self.send(owner, ToShard::Command(command), deadline()).await
+    }
+
+    /// Hands `command` to every shard.
+    ///
+    /// # Errors
+    ///
+    /// The first shard that cannot take it. The others have got it then.
+    pub async fn broadcast(&self, command: Command) -> Result<(), ShardError> {
+        let deadline = deadline();
+        let mut result = Ok(());
+        for shard in self.inner.placement.shards() {
+            let sent = self.send(shard, ToShard::Command(command.clone()), deadline).await;
+            result = result.and(sent);
+        }
+        result
     }
 
     /// Asks one shard.
@@ -100,15 +118,19 @@ impl ShardClient {
         question.answer(deadline).await
     }
 
-    /// Asks the owner of a state source.
+    /// Asks the owner of the source or extension that `query` names.
     ///
     /// # Errors
     ///
-    /// As [`ShardClient::ask_one`].
-    pub async fn ask_owner_of_source(&self, query: Query) -> Result<Answer, ShardError> {
+    /// As [`ShardClient::ask_one`]; a query that names neither.
+    pub async fn ask_owner(
+        &self,
+        query: Query,
+        providers: &Providers,
+    ) -> Result<Answer, ShardError> {
         let owner = match &query {
             Query::Device(tenant, name) | Query::Presence(tenant, name) => {
-                self.inner.placement.shard_of_source(*tenant, name)
+                self.owner_of_source(*tenant, name, providers)
             }
             Query::Extension { tenant, context, exten }
             | Query::Explain { tenant, context, exten } => {
@@ -148,14 +170,10 @@ impl ShardClient {
         }
     }
 
-    async fn command_all(&self, command: Command) -> Result<(), ShardError> {
-        let deadline = deadline();
-        let mut result = Ok(());
-        for shard in self.inner.placement.shards() {
-            let sent = self.send(shard, ToShard::Command(command.clone()), deadline).await;
-            result = result.and(sent);
-        }
-        result
+    /// The owner of a source: of its name in the provider's spelling, so that `custom:x` and
+    /// `Custom:x` are one.
+    fn owner_of_source(&self, tenant: TenantId, name: &str, providers: &Providers) -> ShardId {
+        self.inner.placement.shard_of_source(tenant, &canonical_name(providers, name))
     }
 
     async fn ask(

@@ -31,12 +31,7 @@ pub(crate) struct Node {
     reload: Reload,
     reloaded: Cell<Instant>,
     variables: RefCell<HashMap<(TenantId, String), String>>,
-    /// How presentities were last spelled, where that is not how they are owned.
-    spellings: RefCell<Spellings>,
 }
-
-/// By canonical name.
-type Spellings = HashMap<(TenantId, Arc<str>), Arc<str>>;
 
 /// Why a state was not set.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +64,6 @@ impl Node {
             reload,
             reloaded: Cell::new(now),
             variables: RefCell::default(),
-            spellings: RefCell::default(),
         }
     }
 
@@ -95,7 +89,7 @@ impl Node {
         let core = Arc::clone(&config.core);
         *self.config.borrow_mut() = Arc::new(config);
         self.reloaded.set(Instant::now());
-        self.client.command(Command::Reload(core)).await?;
+        self.client.broadcast(Command::Reload(core)).await?;
         Ok(())
     }
 
@@ -116,7 +110,8 @@ impl Node {
         };
         let Found { context, exten, .. } = found;
         let query = Query::Extension { tenant, context, exten };
-        match self.client.ask_owner_of_source(query).await? {
+        let config = self.config();
+        match self.client.ask_owner(query, &config.core.providers).await? {
             Answer::Extensions(rows) => Ok(rows.into_iter().next()),
             _ => Ok(None),
         }
@@ -128,9 +123,9 @@ impl Node {
         tenant: TenantId,
         name: &str,
     ) -> Result<DeviceState, ShardError> {
-        let core = Arc::clone(&self.config.borrow().core);
-        let canonical: Arc<str> = core.providers.canonical_device(name).into();
-        match self.client.ask_owner_of_source(Query::Device(tenant, canonical)).await? {
+        let core = Arc::clone(&self.config().core);
+        let query = Query::Device(tenant, name.into());
+        match self.client.ask_owner(query, &core.providers).await? {
             Answer::Devices(rows) if !rows.is_empty() => Ok(rows[0].state),
             _ => Ok(core.providers.initial_device(name)),
         }
@@ -142,12 +137,12 @@ impl Node {
         tenant: TenantId,
         name: &str,
     ) -> Result<Option<Presence>, ShardError> {
-        let core = Arc::clone(&self.config.borrow().core);
+        let core = Arc::clone(&self.config().core);
         if core.providers.of_presence(name).is_none() {
             return Ok(None);
         }
-        let canonical: Arc<str> = core.providers.canonical_presence(name).into();
-        match self.client.ask_owner_of_source(Query::Presence(tenant, canonical)).await? {
+        let query = Query::Presence(tenant, name.into());
+        match self.client.ask_owner(query, &core.providers).await? {
             Answer::Presences(rows) if !rows.is_empty() => {
                 Ok(rows.into_iter().next().map(|row| row.presence))
             }
@@ -158,25 +153,23 @@ impl Node {
     /// Sets the presence of `CustomPresence:…` from a value in the syntax of `PRESENCE_STATE`.
     ///
     /// Case of the label does not matter (`custompresence:bob` is `CustomPresence:bob`): it is
-    /// owned, stored and listed in the provider's own spelling, and events show the spelling it
-    /// was last set with, as Asterisk's do.
+    /// owned, stored and listed in the provider's own spelling, and events show the name as it was
+    /// given, as Asterisk's do.
     pub(crate) async fn set_presence(
         &self,
         tenant: TenantId,
         name: &str,
         value: &str,
     ) -> Result<(), SetError> {
-        let core = Arc::clone(&self.config.borrow().core);
+        let core = Arc::clone(&self.config().core);
         let settable = core.providers.of_presence(name).is_some_and(|p| p.settable);
         if !settable || name.ends_with(':') {
             return Err(SetError::NotSettable(name.to_owned(), "CustomPresence"));
         }
         let write = parse_presence_write(value)?;
-        let presentity: Arc<str> = core.providers.canonical_presence(name).into();
-        self.note_spelling(tenant, &presentity, name);
-        let presence = write.presence;
+        let (presentity, presence) = (name.into(), write.presence);
         let command = Command::SetPresence { tenant, presentity, presence, written: value.into() };
-        Ok(self.client.command(command).await?)
+        Ok(self.client.command(command, &core.providers).await?)
     }
 
     /// Sets the state of `Custom:…` from a value of `DEVICE_STATE`.
@@ -186,14 +179,13 @@ impl Node {
         name: &str,
         value: &str,
     ) -> Result<(), SetError> {
-        let core = Arc::clone(&self.config.borrow().core);
+        let core = Arc::clone(&self.config().core);
         let settable = core.providers.of_device(name).is_some_and(|p| p.settable);
         if !settable || name.ends_with(':') {
             return Err(SetError::NotSettable(name.to_owned(), "Custom"));
         }
         let state = parse_device_write(value)?;
-        let device = core.providers.canonical_device(name).into();
-        Ok(self.client.command(Command::SetDevice { tenant, device, state }).await?)
+        Ok(self.report_device(tenant, name, state).await?)
     }
 
     /// Reports the state of any provider's device, as a PBX or registrar would.
@@ -203,21 +195,9 @@ impl Node {
         name: &str,
         state: DeviceState,
     ) -> Result<(), ShardError> {
-        let device: Arc<str> = {
-            let core = Arc::clone(&self.config.borrow().core);
-            core.providers.canonical_device(name).into()
-        };
-        self.client.command(Command::SetDevice { tenant, device, state }).await
-    }
-
-    /// How events show a presentity: as it was last set.
-    pub(crate) fn spelling(&self, tenant: TenantId, presentity: &Arc<str>) -> Arc<str> {
-        let spellings = self.spellings.borrow();
-        if spellings.is_empty() {
-            return Arc::clone(presentity);
-        }
-        let key = (tenant, Arc::clone(presentity));
-        Arc::clone(spellings.get(&key).unwrap_or(presentity))
+        let config = self.config();
+        let command = Command::SetDevice { tenant, device: name.into(), state };
+        self.client.command(command, &config.core.providers).await
     }
 
     /// A global variable of a tenant.
@@ -238,18 +218,6 @@ impl Node {
         }
         variables.insert(key, value.to_owned());
         true
-    }
-
-    fn note_spelling(&self, tenant: TenantId, canonical: &Arc<str>, given: &str) {
-        let mut spellings = self.spellings.borrow_mut();
-        let key = (tenant, Arc::clone(canonical));
-        if **canonical == *given {
-            if !spellings.is_empty() {
-                spellings.remove(&key);
-            }
-        } else if spellings.len() < VARIABLE_COUNT_MAX {
-            spellings.insert(key, given.into());
-        }
     }
 }
 

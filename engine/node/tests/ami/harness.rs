@@ -143,6 +143,7 @@ pub(crate) fn ami_config() -> AmiConfig {
         auth_timeout_s: 30,
         auth_limit: 50,
         timestamp_events: true,
+        disabled_events: Vec::new(),
         users: vec![
             user("lab", ALL, ALL),
             user("calls", CALL, CALL),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lampfield::channel::FromShard;
+use lampfield::config::{AmiUser, EventFilter, FilterTest};
 use lampfield_core::command::Event;
 use lampfield_core::placement::TenantId;
 use lampfield_core::state::{Presence, PresenceState};
@@ -195,6 +196,36 @@ fn user_events_and_variables_go_round() {
     }
     let reply = teller.ask("Action: Getvar\r\nVariable: FOO\r\nChannel: PJSIP/x-1");
     assert_eq!(value(&reply, "Message"), "No such channel");
+    node.stop();
+}
+
+#[test]
+fn events_are_filtered_by_user_and_disabled_for_all() {
+    let mut config = ami_config();
+    config.disabled_events.push("DeviceStateChange".to_owned());
+    let lamp9 = EventFilter {
+        header: "Exten".to_owned(),
+        test: FilterTest::Exact("lamp9".to_owned()),
+        ..EventFilter::default()
+    };
+    config.users.push(AmiUser {
+        name: "picky".to_owned(),
+        secret: "picky".to_owned(),
+        event_filters: vec![lamp9],
+        ..config.users[0].clone()
+    });
+    let node = Node::start(config);
+    let mut picky = Client::login(&node, "picky", "on");
+    let mut lab = Client::login(&node, "lab", "call");
+    for lamp in ["lamp8", "lamp9"] {
+        lab.ask(&format!("Action: Setvar\r\nVariable: DEVICE_STATE(Custom:{lamp})\r\nValue: BUSY"));
+        let event = lab.message().unwrap();
+        assert_eq!((value(&event, "Event"), value(&event, "Exten")), ("ExtensionStatus", lamp));
+    }
+    let events = picky.quiet_for(Duration::from_millis(200));
+    let heard: Vec<_> = events.iter().map(|event| value(event, "Exten")).collect();
+    // FullyBooted is part of the login, not an event of somebody.
+    assert_eq!(heard.iter().filter(|exten| !exten.is_empty()).collect::<Vec<_>>(), [&"lamp9"]);
     node.stop();
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use lampfield::channel::{FromShard, ToShard};
+use lampfield_core::canonical_name;
 use lampfield_core::command::{
     Answer, Command, DeviceRow, Event, ExplainedSource, Explanation, ExtensionRow, PresenceRow,
     Query, Reply, SubscriptionRow,
@@ -57,6 +58,7 @@ impl Model {
     }
 
     pub(crate) fn set_device(&mut self, device: &str, state: DeviceState) -> Vec<Event> {
+        let device = &*canonical_name(&self.config.providers, device);
         if self.devices.insert(device.into(), state) == Some(state) {
             return Vec::new();
         }
@@ -108,7 +110,8 @@ impl Model {
     ) -> Vec<Event> {
         let tenant = TenantId(0);
         let published = presence.clone();
-        self.presences.insert(Arc::clone(&presentity), (presence, written));
+        let name = canonical_name(&self.config.providers, &presentity);
+        self.presences.insert(name, (presence, written));
         let mut events =
             vec![Event::PresenceStateChange { tenant, presentity, presence: published }];
         let keys: Vec<_> = self.extensions.keys().cloned().collect();
@@ -180,17 +183,22 @@ impl Model {
 
     fn answer(&mut self, shard: ShardId, query: Query) -> Answer {
         let placement = self.placement.clone();
-        let owns = |name: &str| placement.shard_of_source(TenantId(0), name) == shard;
+        let config = Arc::clone(&self.config);
+        let owns = |name: &str| {
+            let name = canonical_name(&config.providers, name);
+            placement.shard_of_source(TenantId(0), &name) == shard
+        };
         let owns_exten = |context: &str, exten: &str| {
             placement.shard_of_extension(TenantId(0), context, exten) == shard
         };
         match query {
             Query::Device(_, name) => {
                 assert!(owns(&name), "{name} asked of shard {shard:?}");
-                Answer::Devices(vec![self.device(&name)])
+                Answer::Devices(vec![self.device(&canonical_name(&config.providers, &name))])
             }
             Query::Presence(_, name) => {
                 assert!(owns(&name), "{name} asked of shard {shard:?}");
+                let name = canonical_name(&config.providers, &name);
                 let known = self.presences.get(&name).cloned();
                 let (presence, written) = known.unwrap_or_default();
                 Answer::Presences(vec![PresenceRow { presentity: name, presence, written }])
@@ -239,7 +247,10 @@ impl Model {
     }
 
     fn obey(&mut self, shard: ShardId, command: Command) -> Vec<Event> {
-        let owns = |name: &str| self.placement.shard_of_source(TenantId(0), name) == shard;
+        let owns = |name: &str| {
+            let name = canonical_name(&self.config.providers, name);
+            self.placement.shard_of_source(TenantId(0), &name) == shard
+        };
         match command {
             Command::SetDevice { device, state, .. } => {
                 assert!(owns(&device), "{device} set on shard {shard:?}");

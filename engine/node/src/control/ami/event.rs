@@ -10,16 +10,31 @@ use lampfield_wire::ami::AmiWriter;
 
 use super::super::Node;
 use super::class;
+use crate::config::EventFilter;
 
 /// An event as it goes to every connection that may hear it.
 #[derive(Debug)]
 pub(crate) struct Frame {
+    /// Its name.
+    pub(crate) name: &'static str,
     /// Its classes; a connection needs all of them.
     pub(crate) classes: u64,
     /// Whose event; connections of other tenants do not get it.
     pub(crate) tenant: TenantId,
     /// The message.
     pub(crate) text: Box<[u8]>,
+}
+
+impl Frame {
+    /// Whether a user with these filters gets it.
+    pub(crate) fn passes(&self, filters: &[EventFilter]) -> bool {
+        if filters.is_empty() {
+            return true;
+        }
+        let text = String::from_utf8_lossy(&self.text);
+        let headers: Vec<_> = text.lines().filter_map(|line| line.split_once(": ")).collect();
+        EventFilter::passes(filters, self.name, headers.get(1..).unwrap_or_default())
+    }
 }
 
 /// Whose event it is.
@@ -33,11 +48,11 @@ pub(crate) fn tenant_of(event: &Event) -> TenantId {
 }
 
 /// The message of an event of the shards. All of them are of class `call`.
-pub(crate) fn frame(event: &Event, node: &Node) -> Frame {
+pub(super) fn frame(event: &Event, node: &Node) -> Frame {
     let tenant = tenant_of(event);
     build(node, name_of(event), class::CALL, tenant, |m| match event {
         Event::PresenceStateChange { presentity, presence, .. } => m
-            .header("Presentity", &node.spelling(tenant, presentity))
+            .header("Presentity", presentity)
             .header("Status", presence.state.token())
             .header_escaped("Subtype", &presence.subtype)
             .header_escaped("Message", &presence.message),
@@ -63,7 +78,7 @@ pub(crate) fn frame(event: &Event, node: &Node) -> Frame {
 /// An event made by the control plane itself.
 pub(crate) fn build(
     node: &Node,
-    name: &str,
+    name: &'static str,
     classes: u64,
     tenant: TenantId,
     write: impl FnOnce(AmiWriter<'_>) -> AmiWriter<'_>,
@@ -74,7 +89,7 @@ pub(crate) fn build(
         message = message.header("Timestamp", &timestamp());
     }
     write(message).end();
-    Frame { classes, tenant, text: text.into() }
+    Frame { name, classes, tenant, text: text.into() }
 }
 
 /// Unix time with microseconds.

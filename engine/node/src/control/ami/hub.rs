@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use super::super::{Node, ShardClient};
 use super::class;
 use super::event::{self, Frame};
+use crate::config::{AmiUser, EventFilter};
 
 /// Events that wait for one connection. At 10,000 changes a second this is some seconds of a
 /// client that does not read, and some MB of texts, which all connections share.
@@ -33,6 +34,8 @@ pub(crate) struct Hub {
 pub(crate) struct EventQueue {
     /// Whose events.
     tenant: TenantId,
+    /// Which of them.
+    filters: Vec<EventFilter>,
     /// Classes that the connection wants and may hear.
     mask: Cell<u64>,
     frames: RefCell<VecDeque<Rc<Frame>>>,
@@ -43,9 +46,10 @@ pub(crate) struct EventQueue {
 
 impl Hub {
     /// A queue for a connection that logged in. It hears nothing until [`Hub::listen`].
-    pub(crate) fn join(&self, tenant: TenantId) -> Rc<EventQueue> {
+    pub(crate) fn join(&self, user: &AmiUser) -> Rc<EventQueue> {
         let queue = Rc::new(EventQueue {
-            tenant,
+            tenant: user.tenant,
+            filters: user.event_filters.clone(),
             mask: Cell::new(0),
             frames: RefCell::default(),
             overflowed: Cell::new(false),
@@ -82,7 +86,7 @@ impl Hub {
             let switching = std::mem::take(&mut *self.switching.borrow_mut());
             let wanted = self.queues().iter().any(|queue| queue.mask.get() & class::CALL != 0);
             if wanted != listening {
-                if let Err(error) = client.command(Command::ListenEvents(wanted)).await {
+                if let Err(error) = client.broadcast(Command::ListenEvents(wanted)).await {
                     tracing::warn!("events may be missing: {error}");
                 }
                 listening = wanted;
@@ -100,14 +104,14 @@ impl Hub {
         for event in events {
             let tenant = event::tenant_of(event);
             if queues.iter().any(|queue| queue.hears(class::CALL, tenant)) {
-                send_to(&queues, event::frame(event, node));
+                send_to(&queues, event::frame(event, node), node);
             }
         }
     }
 
     /// Queues one event for every connection that hears it.
-    pub(crate) fn send(&self, frame: Frame) {
-        send_to(&self.queues(), frame);
+    pub(crate) fn send(&self, frame: Frame, node: &Node) {
+        send_to(&self.queues(), frame, node);
     }
 
     fn queues(&self) -> Vec<Rc<EventQueue>> {
@@ -115,10 +119,17 @@ impl Hub {
     }
 }
 
-fn send_to(queues: &[Rc<EventQueue>], frame: Frame) {
+fn send_to(queues: &[Rc<EventQueue>], frame: Frame, node: &Node) {
+    let config = node.config();
+    let disabled = config.ami.as_ref().map_or(&[][..], |ami| &ami.disabled_events);
+    if disabled.iter().any(|name| name == frame.name) {
+        return;
+    }
     let frame = Rc::new(frame);
     for queue in queues.iter().filter(|queue| queue.hears(frame.classes, frame.tenant)) {
-        queue.push(Rc::clone(&frame));
+        if frame.passes(&queue.filters) {
+            queue.push(Rc::clone(&frame));
+        }
     }
 }
 

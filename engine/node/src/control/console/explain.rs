@@ -21,7 +21,7 @@ pub(super) async fn explain(node: &Node, tenant: TenantId, name: &str) -> Result
     let owner = node.client.placement().shard_of_extension(tenant, &found.context, &found.exten);
     let Found { context, exten, hint, explicit } = found;
     let query = Query::Explain { tenant, context, exten };
-    let explanation = match node.client.ask_owner_of_source(query).await? {
+    let explanation = match node.client.ask_owner(query, &node.config().core.providers).await? {
         Answer::Explain(Some(explanation)) => explanation,
         // A pattern or range that nobody asked for yet has no state to explain.
         _ if !explicit => {

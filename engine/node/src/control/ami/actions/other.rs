@@ -46,7 +46,7 @@ impl Connection {
             }
             message
         });
-        self.node.hub.send(frame);
+        self.node.hub.send(frame, &self.node);
         self.ack(request, "Event Sent");
     }
 }

@@ -33,7 +33,7 @@ impl Connection {
             None => user.read,
         };
         self.gate.log_in(&user.name);
-        let queue = self.node.hub.join(user.tenant);
+        let queue = self.node.hub.join(&user);
         self.login = Some(Login { user, queue: queue.clone() });
         self.node.hub.listen(&queue, mask).await;
         self.ack(request, "Authentication accepted");

@@ -84,7 +84,7 @@ impl Connection {
                 .header("Variable", name)
                 .header("Value", value)
         });
-        self.node.hub.send(frame);
+        self.node.hub.send(frame, &self.node);
         Ok(())
     }
 
