@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lampfield_core::command::SubscriptionRow;
 use lampfield_core::state::{DeviceState, ExtensionState};
 
-use crate::harness::{Client, Message, Node, ami_config, value};
+use crate::harness::{Client, Message, Node, Shards, ami_config, value};
 
 const CAPTURE: &str = include_str!("../captures/cli.txt");
 
@@ -71,6 +71,41 @@ fn captured_commands_print_what_asterisk_prints() {
         }
     }
     assert!(chunks.len() >= 20);
+    drop(console);
+    node.stop();
+}
+
+#[test]
+fn real_shards_print_the_same_states_and_explain_them() {
+    let node = Node::start_real(ami_config());
+    set_captured_states(&node);
+    let mut console = Console::open(&node);
+    let mut compared_count = 0;
+    for chunk in CAPTURE.split("\n$ asterisk -rx \"").skip(1) {
+        let (command, want) = chunk.split_once("\"\n").unwrap();
+        // Nobody watches anything here, and extensions of patterns do not stay.
+        let comparable = command.starts_with("presencestate") || command.starts_with("devstate");
+        if comparable || command == "core show hint 2000" {
+            assert_eq!(console.run(command).0, want, "{command}");
+            compared_count += 1;
+        }
+    }
+    assert!(compared_count >= 12);
+    console.run("devstate change Custom:m1 RINGING");
+    console.run("devstate change Custom:m2 BUSY");
+    console.run("devstate list");
+    console.run("devstate list");
+    let (text, ok) = console.run("explain multi");
+    assert!(ok, "{text}");
+    assert!(text.contains("2 together are RINGINUSE"), "{text}");
+    assert!(text.contains("multi@hints shows InUse&Ringing (9)"), "{text}");
+    assert!(text.contains("s ago"), "{text}");
+    let (text, ok) = console.run("explain 7742");
+    assert!(ok && text.contains("Custom:p7742"), "{text}");
+    for (command, want) in [("shards", "all"), ("counters", "source_changed"), ("reload", "read")] {
+        let (text, ok) = console.run(command);
+        assert!(ok && text.contains(want), "{command}: {text}");
+    }
     drop(console);
     node.stop();
 }
@@ -197,7 +232,7 @@ fn the_socket_is_private_and_stale_ones_are_replaced() {
     let mode = std::fs::metadata(&node.socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     // A second node may not take the socket of a running one.
-    let refused = Node::start_at(ami_config(), node.socket.clone());
+    let refused = Node::start_at(ami_config(), node.socket.clone(), Shards::Model);
     assert!(refused.err().unwrap().contains("another node is running there"));
     // Two clients at once, one of them talking nonsense.
     let mut good = Console::open(&node);
@@ -217,7 +252,7 @@ fn the_socket_is_private_and_stale_ones_are_replaced() {
     // What a killed node leaves behind does not stop the next one.
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    let node = Node::start_at(ami_config(), socket).unwrap();
+    let node = Node::start_at(ami_config(), socket, Shards::Model).unwrap();
     let mut console = Console::open(&node);
     assert!(console.run("core show version").1);
     assert_eq!(console.run("core stop now"), ("The node is stopping\n".to_owned(), true));
@@ -227,24 +262,28 @@ fn the_socket_is_private_and_stale_ones_are_replaced() {
 /// A node in the state of the captures.
 fn captured_node() -> Node {
     let node = Node::start(ami_config());
-    {
-        let mut model = node.model.lock().unwrap();
-        for lamp in 0..8 {
-            model.set_device(&format!("Custom:lamp{lamp}"), DeviceState::NotInUse);
-        }
-        model.set_device("Custom:m1", DeviceState::NotInUse);
-        model.set_device("Custom:m2", DeviceState::NotInUse);
-        model.set_device("Custom:p7701", DeviceState::InUse);
-        model.set_presence("CustomPresence:bob", "away");
-        model.set_presence("CustomPresence:lamp0", "NOT_SET");
-        model.set_presence("CustomPresence:lamp1", "not_set");
-        model.set_presence("CustomPresence:ponly", "dnd,,busy");
-        model.touch("hints", "7701");
-        model.touch("hints", "7703");
-        model.watchers.insert("lamp0".to_owned(), 1);
-        model.subscriptions = captured_subscriptions();
-    }
+    set_captured_states(&node);
+    node.touch("7701");
+    node.touch("7703");
+    let mut model = node.model.lock().unwrap();
+    model.watchers.insert("lamp0".to_owned(), 1);
+    model.subscriptions = captured_subscriptions();
+    drop(model);
     node
+}
+
+fn set_captured_states(node: &Node) {
+    for lamp in 0..8 {
+        node.set_device(&format!("Custom:lamp{lamp}"), DeviceState::NotInUse);
+    }
+    node.set_device("Custom:m1", DeviceState::NotInUse);
+    node.set_device("Custom:m2", DeviceState::NotInUse);
+    node.set_device("Custom:p7701", DeviceState::InUse);
+    node.set_presence("CustomPresence:bob", "away");
+    node.set_presence("CustomPresence:lamp0", "NOT_SET");
+    node.set_presence("CustomPresence:lamp1", "not_set");
+    node.set_presence("CustomPresence:ponly", "dnd,,busy");
+    node.settle();
 }
 
 fn sorted_lines(text: &str) -> Vec<&str> {

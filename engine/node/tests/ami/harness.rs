@@ -11,11 +11,15 @@ use std::time::{Duration, Instant};
 use lampfield::channel::{FromShard, ToShard};
 use lampfield::config::{AmiConfig, AmiUser, NodeConfig};
 use lampfield::control::{Control, ControlSetup, Shutdown};
+use lampfield_core::ShardSetup;
+use lampfield_core::command::Command;
 use lampfield_core::config::{Config, Network, Tenant};
 use lampfield_core::dialplan::{Dialplan, Globals, Hint, Template};
-use lampfield_core::placement::{Placement, ShardId, TenantId};
+use lampfield_core::placement::{Placement, TenantId};
+use lampfield_core::state::{DeviceState, parse_presence_write};
 
-use crate::model::{Model, SharedModel, run_shard};
+use crate::model::{self, Model, SharedModel};
+use crate::real;
 
 /// A message: its headers in order.
 pub(crate) type Message = Vec<(String, String)>;
@@ -27,6 +31,15 @@ pub(crate) const CALL: u64 = 2;
 /// How long a client waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What answers the control plane.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Shards {
+    /// [`model::Model`]: what the test wants it to know, and checks of where things arrive.
+    Model,
+    /// Two shards of the engine.
+    Real,
+}
+
 /// A running control plane.
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
@@ -35,34 +48,45 @@ pub(crate) struct Node {
     /// To tell events as a shard would.
     pub(crate) to_control: async_channel::Sender<FromShard>,
     shards: Vec<async_channel::Sender<ToShard>>,
+    pub(crate) kind: Shards,
     shutdown: Shutdown,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Node {
     pub(crate) fn start(ami: AmiConfig) -> Self {
-        static SERIAL: AtomicU32 = AtomicU32::new(0);
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let name = format!("lampfield-ami-{}-{serial}", std::process::id());
-        let socket = std::env::temp_dir().join(name).join("console.sock");
-        Self::start_at(ami, socket).unwrap()
+        Self::start_at(ami, fresh_socket(), Shards::Model).unwrap()
+    }
+
+    /// Starts with real shards.
+    pub(crate) fn start_real(ami: AmiConfig) -> Self {
+        Self::start_at(ami, fresh_socket(), Shards::Real).unwrap()
     }
 
     /// Starts with a console socket of that name, or says why it cannot be.
-    pub(crate) fn start_at(ami: AmiConfig, socket: PathBuf) -> Result<Self, String> {
+    pub(crate) fn start_at(ami: AmiConfig, socket: PathBuf, kind: Shards) -> Result<Self, String> {
         let core = Arc::new(core_config());
         let placement = Placement::new(2);
         let model = Arc::new(Mutex::new(Model::new(Arc::clone(&core), placement.clone())));
         let (to_control, from_shards) = async_channel::bounded(1024);
         let mut threads = Vec::new();
-        let mut shards = Vec::new();
-        for shard in 0..2 {
-            let (to_shard, inbox) = async_channel::bounded(1024);
+        let (shards, inboxes): (Vec<_>, Vec<_>) =
+            placement.shards().map(|_| async_channel::bounded(4096)).unzip();
+        for (id, inbox) in placement.shards().zip(inboxes) {
             let (model, to_control) = (Arc::clone(&model), to_control.clone());
-            threads.push(std::thread::spawn(move || {
-                run_shard(ShardId(shard), &model, &inbox, &to_control);
+            let peers = shards.clone();
+            let setup = ShardSetup {
+                id,
+                placement: placement.clone(),
+                config: Arc::clone(&core),
+                seed: 1,
+                unix_at_zero_ms: 0,
+                durable: false,
+            };
+            threads.push(std::thread::spawn(move || match kind {
+                Shards::Model => model::run_shard(id, &model, &inbox, &to_control),
+                Shards::Real => real::run_shard(setup, &inbox, &peers, &to_control),
             }));
-            shards.push(to_shard);
         }
         let config = NodeConfig {
             core,
@@ -97,7 +121,52 @@ impl Node {
             });
         }));
         let address = told.recv().unwrap()?;
-        Ok(Self { address, socket, model, to_control, shards, shutdown, threads })
+        Ok(Self { address, socket, model, to_control, shards, kind, shutdown, threads })
+    }
+
+    /// Sets a device state, before anybody listens.
+    pub(crate) fn set_device(&self, device: &str, state: DeviceState) {
+        let (tenant, device): (_, Arc<str>) = (TenantId(0), device.into());
+        self.command(&device, Command::SetDevice { tenant, device: Arc::clone(&device), state });
+    }
+
+    /// Sets a presence, before anybody listens.
+    pub(crate) fn set_presence(&self, presentity: &str, value: &str) {
+        let presence = parse_presence_write(value).unwrap().presence;
+        let (tenant, name): (_, Arc<str>) = (TenantId(0), presentity.into());
+        let presentity = Arc::clone(&name);
+        let written = value.into();
+        self.command(&name, Command::SetPresence { tenant, presentity, presence, written });
+    }
+
+    /// Makes the model have an extension of a pattern. Real shards have one only while somebody
+    /// watches it.
+    pub(crate) fn touch(&self, exten: &str) {
+        if self.kind == Shards::Model {
+            self.model.lock().unwrap().touch("hints", exten);
+        }
+    }
+
+    /// Waits until what was set has reached every extension.
+    pub(crate) fn settle(&self) {
+        let mut client = Client::login(self, "lab", "off");
+        // The first list comes when the owners have told the others, the second when they know.
+        for _ in 0..2 {
+            client.send(b"Action: DeviceStateList\r\n\r\n");
+            client.until(|message| {
+                matches!(value(message, "EventList"), "Complete")
+                    || value(message, "Response") == "Error"
+            });
+        }
+    }
+
+    fn command(&self, source: &str, command: Command) {
+        let owner = self.placement().shard_of_source(TenantId(0), source);
+        self.shards[usize::from(owner.0)].send_blocking(ToShard::Command(command)).unwrap();
+    }
+
+    fn placement(&self) -> Placement {
+        Placement::new(self.shards.len() as u8)
     }
 
     /// Ends the shards, and only them.
@@ -125,6 +194,13 @@ impl Node {
     }
 }
 
+fn fresh_socket() -> PathBuf {
+    static SERIAL: AtomicU32 = AtomicU32::new(0);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let name = format!("lampfield-ami-{}-{serial}", std::process::id());
+    std::env::temp_dir().join(name).join("console.sock")
+}
+
 /// Users of the tests, all with their name as secret: `lab` may everything, `calls` hears calls
 /// only, `writer` hears nothing, `single` may be logged in once, `far` may not come from here.
 pub(crate) fn ami_config() -> AmiConfig {
@@ -143,7 +219,6 @@ pub(crate) fn ami_config() -> AmiConfig {
         auth_timeout_s: 30,
         auth_limit: 50,
         timestamp_events: true,
-        disabled_events: Vec::new(),
         users: vec![
             user("lab", ALL, ALL),
             user("calls", CALL, CALL),

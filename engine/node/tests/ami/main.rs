@@ -1,4 +1,4 @@
-//! AMI and console against a control plane whose shards are a model: captured conversations with
+//! AMI and console against a control plane whose shards are real or a model: captured conversations with
 //! a real Asterisk, logins, limits, slow clients, and bytes nobody would send.
 
 mod console;
@@ -7,4 +7,5 @@ mod limits;
 mod login;
 mod model;
 mod mutation;
+mod real;
 mod replay;

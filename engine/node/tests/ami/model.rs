@@ -14,7 +14,7 @@ use lampfield_core::config::Config;
 use lampfield_core::dialplan::Hint;
 use lampfield_core::placement::{Placement, ShardId, TenantId};
 use lampfield_core::state::{
-    DeviceAggregate, DeviceState, ExtensionState, Presence, PresenceState, parse_presence_write,
+    DeviceAggregate, DeviceState, ExtensionState, Presence, PresenceState,
 };
 
 /// All states and hints, of one tenant.
@@ -57,7 +57,7 @@ impl Model {
         model
     }
 
-    pub(crate) fn set_device(&mut self, device: &str, state: DeviceState) -> Vec<Event> {
+    fn set_device(&mut self, device: &str, state: DeviceState) -> Vec<Event> {
         let device = &*canonical_name(&self.config.providers, device);
         if self.devices.insert(device.into(), state) == Some(state) {
             return Vec::new();
@@ -81,11 +81,6 @@ impl Model {
             }
         }
         events
-    }
-
-    pub(crate) fn set_presence(&mut self, name: &str, value: &str) -> Vec<Event> {
-        let presence = parse_presence_write(value).expect("a valid value").presence;
-        self.take_presence(name.into(), presence, value.into())
     }
 
     /// Makes an extension exist that only a pattern has.
