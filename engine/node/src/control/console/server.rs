@@ -5,7 +5,7 @@
 //! runs the node (mode 0600): whoever can open it may do everything.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -35,7 +35,10 @@ impl Server {
     pub(crate) fn bind(path: &Path) -> anyhow::Result<Self> {
         let at = || format!("cannot open the console socket {}", path.display());
         if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-            std::fs::create_dir_all(directory).with_context(at)?;
+            // A directory of our own is for nobody else, so that the socket is private even before
+            // its mode is set.
+            let mut private = std::fs::DirBuilder::new();
+            private.recursive(true).mode(0o700).create(directory).with_context(at)?;
         }
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
