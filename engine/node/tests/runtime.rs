@@ -117,6 +117,59 @@ fn streams_are_served_by_every_shard_and_closed_when_they_speak_something_else()
     }
 }
 
+/// An OPTIONS as a phone sends it to keep its way open. Long enough: a stranger never gets more
+/// bytes than it sent.
+fn options(transport: &str, from: SocketAddr, number: usize) -> String {
+    format!(
+        "OPTIONS sip:127.0.0.1 SIP/2.0\r\n\
+         Via: SIP/2.0/{transport} {from};branch=z9hG4bKping{number};rport\r\n\
+         Max-Forwards: 70\r\n\
+         From: <sip:phone@127.0.0.1>;tag=f{number}\r\n\
+         To: <sip:127.0.0.1>\r\n\
+         Call-ID: ping-{number}\r\n\
+         CSeq: 1 OPTIONS\r\n\
+         Contact: <sip:phone@{from}>\r\n\
+         User-Agent: A phone of some make and model, version 1.2.3\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+#[test]
+fn options_are_answered_over_udp_and_tcp_by_one_and_by_two_shards() {
+    for shard_count in [1, 2] {
+        let scratch = Scratch::new(&format!("options-{shard_count}"));
+        let binds = [(Transport::Udp, "127.0.0.1:0"), (Transport::Tcp, "127.0.0.1:0")];
+        let node = start(config(&scratch, shard_count, &binds));
+        let (udp, tcp) = (node.bound()[0].address, node.bound()[1].address);
+        // Many peers, so that every shard gets some.
+        for number in 0..32 {
+            let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            client.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+            let request = options("UDP", client.local_addr().expect("bound"), number);
+            client.send_to(request.as_bytes(), udp).expect("sent");
+            let mut buffer = [0; 2048];
+            let (length, peer) = client.recv_from(&mut buffer).expect("an answer");
+            assert_eq!(peer, udp);
+            answers(&buffer[..length], number);
+
+            let mut client = TcpStream::connect(tcp).expect("connected");
+            client.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+            let request = options("TCP", client.local_addr().expect("bound"), number);
+            client.write_all(request.as_bytes()).expect("sent");
+            let length = client.read(&mut buffer).expect("an answer");
+            answers(&buffer[..length], number);
+        }
+        node.stop().expect("a clean end");
+    }
+}
+
+fn answers(bytes: &[u8], number: usize) {
+    let text = String::from_utf8_lossy(bytes);
+    assert!(text.starts_with("SIP/2.0 "), "{text}");
+    assert!(text.contains(&format!("Call-ID: ping-{number}\r\n")), "{text}");
+    assert!(text.contains(&format!("branch=z9hG4bKping{number}")), "{text}");
+}
+
 #[test]
 fn a_taken_port_and_a_taken_store_are_refused_in_words() {
     let scratch = Scratch::new("taken");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::thread::{self, JoinHandle};
 
 use crate::sys::check;
 
@@ -57,7 +58,14 @@ pub fn probe(executor_count: usize) -> Result<(), ProbeError> {
     if limit_bytes < need_bytes {
         return Err(ProbeError::Memlock { limit_bytes, need_bytes });
     }
-    set_up_ring(super::RING_DEPTH as u32).map_err(|error| {
+    // The kernel takes a closed ring apart later, and interrupts a system call of the thread that
+    // set it up to do so (EINTR, about 0.3 s later): that must not be the caller's.
+    let asker = thread::Builder::new().name("probe".to_owned());
+    let asked = asker.spawn(|| set_up_ring(super::RING_DEPTH as u32)).map(JoinHandle::join);
+    let answer = asked.and_then(|answer| {
+        answer.unwrap_or_else(|_| Err(io::Error::other("the asking thread panicked")))
+    });
+    answer.map_err(|error| {
         let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
             .ok()
             .and_then(|text| text.trim().parse().ok())

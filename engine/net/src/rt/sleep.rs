@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use async_channel::Receiver;
@@ -13,7 +14,14 @@ use futures_io::AsyncRead;
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
 
-use crate::sys::Poller;
+use crate::sys::{EventFd, Poller};
+
+/// No sleep lasts longer. A wake-up that glommio loses in a way we do not know yet would cost this
+/// much time and no more; looking once a second costs 0.01 % of a core.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// How long to sleep when no poll can be armed.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// Why a sleep ended.
 #[derive(Debug, Eq, PartialEq)]
@@ -28,21 +36,33 @@ pub enum Woken<T> {
     Time,
 }
 
-/// Lets a task sleep on three things: an epoll set, a channel and time.
+/// Lets a task sleep on an epoll set, a channel and time.
 ///
-/// Each of the three may be polled often and dropped half-way without loss: a ring poll reads
-/// nothing, and a channel hands out a message only with the wake-up.
+/// Whoever sends on the channel rings a bell, an eventfd in the same epoll set: glommio's own way
+/// to wake an executor from another thread can get lost (see [`super`]).
 pub struct Sleeper<T> {
     poller: Rc<Poller>,
     inbound: Receiver<T>,
+    bell: Arc<Bell>,
+    ring_bell: Waker,
     /// The poll armed in the ring; kept over sleeps that end otherwise, since arming costs.
     armed: Option<Readiness>,
 }
 
 impl<T> Sleeper<T> {
+    /// The bell's token in the epoll set. When it is ready, call [`Sleeper::silence`].
+    pub const BELL_TOKEN: u64 = u64::MAX;
+
     /// A sleeper on `poller` and `inbound`.
-    pub fn new(poller: Rc<Poller>, inbound: Receiver<T>) -> Self {
-        Self { poller, inbound, armed: None }
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal of one more descriptor.
+    pub fn new(poller: Rc<Poller>, inbound: Receiver<T>) -> io::Result<Self> {
+        let bell = Arc::new(Bell(EventFd::new()?));
+        poller.add(bell.0.as_fd(), Self::BELL_TOKEN, false)?;
+        let ring_bell = Waker::from(Arc::clone(&bell));
+        Ok(Self { poller, inbound, bell, ring_bell, armed: None })
     }
 
     /// The channel, to take messages from without sleeping.
@@ -50,38 +70,43 @@ impl<T> Sleeper<T> {
         &self.inbound
     }
 
-    /// Sleeps until a message comes, `at_most` has passed or, if `readable`, a descriptor of the
-    /// epoll set is ready. May end with [`Woken::Readable`] although nothing is ready.
-    pub async fn sleep(&mut self, readable: bool, at_most: Option<Duration>) -> Woken<T> {
-        let Self { poller, inbound, armed } = self;
+    /// Makes the bell wait for the next message.
+    pub fn silence(&self) {
+        self.bell.0.clear();
+    }
+
+    /// Sleeps until a message comes, `at_most` has passed or a descriptor of the epoll set is
+    /// ready. May end sooner with [`Woken::Readable`] or [`Woken::Time`].
+    pub async fn sleep(&mut self, at_most: Option<Duration>) -> Woken<T> {
+        let Self { poller, inbound, ring_bell, armed, .. } = self;
+        // Registers the bell with the channel. The future hands out a message only when it is
+        // polled, so it can be dropped without loss.
         let mut message = pin!(inbound.recv());
-        let mut timer = at_most.map(Timer::new);
-        if readable && armed.is_none() {
+        if let Poll::Ready(message) = message.as_mut().poll(&mut Context::from_waker(ring_bell)) {
+            return message.map_or(Woken::Closed, Woken::Message);
+        }
+        let mut at_most = at_most.map_or(SLEEP_MAX, |at_most| at_most.min(SLEEP_MAX));
+        if armed.is_none() {
             match Readiness::arm(poller.as_fd()) {
                 Ok(readiness) => *armed = Some(readiness),
                 // Out of descriptors: looking again now and then is slow, but alive.
-                Err(_) => timer = Some(Timer::new(at_most.unwrap_or(RETRY_AFTER).min(RETRY_AFTER))),
+                Err(_) => at_most = at_most.min(RETRY_AFTER),
             }
         }
+        let mut timer = Timer::new(at_most);
         poll_fn(|context| {
-            if let Poll::Ready(message) = message.as_mut().poll(context) {
-                return Poll::Ready(message.map_or(Woken::Closed, Woken::Message));
-            }
-            if readable
-                && let Some(readiness) = armed
-                && readiness.poll(context).is_ready()
-            {
+            if armed.as_mut().is_some_and(|readiness| readiness.poll(context).is_ready()) {
                 *armed = None;
                 return Poll::Ready(Woken::Readable);
             }
-            if let Some(timer) = &mut timer
-                && Pin::new(timer).poll(context).is_ready()
-            {
-                return Poll::Ready(Woken::Time);
-            }
-            Poll::Pending
+            Pin::new(&mut timer).poll(context).map(|_| Woken::Time)
         })
         .await
+    }
+
+    /// Sleeps for `time`, whatever comes.
+    pub async fn pause(&self, time: Duration) {
+        Timer::new(time).await;
     }
 }
 
@@ -91,7 +116,18 @@ impl<T> std::fmt::Debug for Sleeper<T> {
     }
 }
 
-const RETRY_AFTER: Duration = Duration::from_millis(10);
+/// Wakes by making a descriptor readable.
+struct Bell(EventFd);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.set();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.set();
+    }
+}
 
 /// One poll of an epoll set in the ring.
 ///

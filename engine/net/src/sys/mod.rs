@@ -3,6 +3,7 @@
 mod address;
 mod batch;
 mod control;
+mod event;
 mod poll;
 mod process;
 mod send;
@@ -10,6 +11,7 @@ mod socket;
 pub mod stream;
 
 pub use batch::{ReceiveBatch, ReceiveCounts, Received};
+pub(crate) use event::EventFd;
 pub use poll::{Poller, Ready, wait_readable, wait_writable};
 pub use process::{
     ThreadUsage, allowed_cores, core_count, pin_thread_to_core, process_cpu_time, resident_bytes,

@@ -94,7 +94,7 @@ impl ShardLoop {
             shard: Shard::new(setup.shard),
             clock: setup.clock,
             ports: setup.ports,
-            sleeper: Sleeper::new(Rc::clone(&poller), setup.inbound),
+            sleeper: Sleeper::new(Rc::clone(&poller), setup.inbound)?,
             poller,
             woken_by: None,
             mesh: Mesh::new(id, &setup.shards),
@@ -149,7 +149,11 @@ impl ShardLoop {
         }
         let mut count = 0;
         for one in &ready {
-            count += self.read_socket(*one, now);
+            if one.token == Sleeper::<ToShard>::BELL_TOKEN {
+                self.sleeper.silence();
+            } else {
+                count += self.read_socket(*one, now);
+            }
         }
         self.ready = ready;
         count
@@ -273,11 +277,11 @@ impl ShardLoop {
         if store_waits || self.mesh.waiting().0 > 0 || self.control.waiting_count() > 0 {
             at_most = Some(at_most.map_or(RETRY_AFTER, |at_most| at_most.min(RETRY_AFTER)));
         }
-        let pause = self.moderation.before_sleep();
-        if let Some(pause) = pause {
-            at_most = Some(at_most.map_or(pause, |at_most| at_most.min(pause)));
+        if let Some(pause) = self.moderation.before_sleep() {
+            let time = at_most.map_or(pause, |at_most| at_most.min(pause));
+            return self.sleeper.pause(time).await;
         }
-        match self.sleeper.sleep(pause.is_none(), at_most).await {
+        match self.sleeper.sleep(at_most).await {
             Woken::Message(message) => self.woken_by = Some(message),
             Woken::Closed => self.stopping = true,
             Woken::Readable | Woken::Time => {}
