@@ -1,7 +1,7 @@
 //! What survives a restart: the last value of every record, in one redb file.
 //!
 //! One thread writes. Shards hand it batches and never wait for the disk; what comes within
-//! [`GATHER_FOR`] shares one commit. The file is opened for one process at a time, and after a
+//! `GATHER_FOR` shares one commit. The file is opened for one process at a time, and after a
 //! crash it is usable at once (redb's quick repair).
 
 use std::path::{Path, PathBuf};
