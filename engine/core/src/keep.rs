@@ -1,30 +1,40 @@
 //! What survives a restart: states and subscriptions as records, and the way back.
 //!
-//! Every record starts with its kind. A subscription's CSeq and document version are written with
-//! head-room, so that a restart never uses a number twice. Times are Unix milliseconds.
+//! Every record starts with its kind. Times are Unix milliseconds.
+//!
+//! No restart may use a CSeq or a document version twice, and a store that commits in groups
+//! loses its last milliseconds. So a subscription's record is written with head-room, and again
+//! well before that is used up; and a restart goes on as many numbers later as milliseconds
+//! passed since the record was written: whatever a run sent before its own records were
+//! committed lies below. (No watcher takes a NOTIFY every millisecond; it must answer each one.)
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::body::Format;
 use crate::config::{Dialect, EndpointId};
+use crate::dialplan::{Found, Hint};
 use crate::extension::GroupView;
 use crate::flow::{ConnectionId, Flow, Transport};
 use crate::placement::TenantId;
 use crate::record::Record;
 use crate::state::{DeviceState, Presence, PresenceState};
-use crate::subscription::{Lifecycle, Subscription, Texts};
+use crate::subscription::{Lifecycle, Reason, Subscription, Texts};
 use crate::tag::Tag;
 use crate::{Outputs, Shard, Time};
 
-/// NOTIFYs between two writes of a subscription's record.
+/// Numbers a record is good for.
 const CSEQ_HEAD_ROOM: u32 = 1000;
+/// Numbers that are left when it is written again: what may be sent while the store commits.
+const CSEQ_LEFT_MIN: u32 = 500;
+/// Numbers a restart skips at most: CSeq ends at 2³¹ (RFC 3261 section 8.1.1.5).
+const CSEQ_SKIP_MAX: u32 = 4_000_000;
 
 const KIND_DEVICE: u8 = b'D';
 const KIND_PRESENCE: u8 = b'P';
 const KIND_SUBSCRIPTION: u8 = b'S';
 /// First byte of every value: raised when the layout changes.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 
 impl Shard {
     pub(crate) fn keep_device(
@@ -59,6 +69,14 @@ impl Shard {
         }
     }
 
+    /// Writes a subscription's record again if the numbers it is good for run out.
+    pub(crate) fn keep_ahead(&mut self, slot: u32, now: Time, out: &mut Outputs) {
+        let subscription = &self.subscriptions[slot];
+        if subscription.cseq.saturating_add(CSEQ_LEFT_MIN) > subscription.kept_cseq {
+            self.keep_subscription(slot, now, out);
+        }
+    }
+
     /// Writes a subscription's record, with numbers it may use up before the next one.
     pub(crate) fn keep_subscription(&mut self, slot: u32, now: Time, out: &mut Outputs) {
         if !self.durable || self.subscriptions[slot].state != Lifecycle::Active {
@@ -77,6 +95,7 @@ impl Shard {
         let left_ms = u64::from(subscription.expires_at_s) * 1000;
         let mut value = Writer::new(LAYOUT);
         value.u64(self.unix_at_zero_ms.saturating_add(left_ms));
+        value.u64(self.unix_at_zero_ms.saturating_add(now.as_nanos() / 1_000_000));
         value.u32(subscription.kept_cseq);
         value.u32(subscription.version.saturating_add(CSEQ_HEAD_ROOM));
         value.u32(subscription.remote_cseq);
@@ -93,7 +112,6 @@ impl Shard {
         }
         subscription.texts.all().iter().for_each(|text| value.text(text));
         out.records.push(record(subscription_key(subscription.tag), Some(value)));
-        let _ = now;
     }
 
     pub(crate) fn forget_kept(&self, slot: u32, out: &mut Outputs) {
@@ -161,7 +179,7 @@ impl Shard {
         if self.placement.shard_of_partition(tag.partition) != self.id {
             return None;
         }
-        let ends_ms = value.u64()?;
+        let (ends_ms, written_ms) = (value.u64()?, value.u64()?);
         let [cseq, version, remote_cseq] = [value.u32()?, value.u32()?, value.u32()?];
         let mut flag = || Some(value.u8()? != 0);
         let (digium, early_inuse_ringing, is_strict) = (flag()?, flag()?, flag()?);
@@ -178,13 +196,26 @@ impl Shard {
             *text = value.text()?;
         }
         let now_ms = self.unix_at_zero_ms + now.as_nanos() / 1_000_000;
+        let passed = now_ms.saturating_sub(written_ms).min(u64::from(CSEQ_SKIP_MAX)) as u32;
+        let [cseq, version] = [cseq, version].map(|number| number.saturating_add(passed));
         let endpoint_at = self.config.endpoints.iter().position(|e| &*e.name == endpoint);
-        let found = self.find_hint(tenant, context, exten);
-        let (Some(endpoint_at), Some(found), true) = (endpoint_at, found, ends_ms > now_ms) else {
+        let (Some(endpoint_at), true) = (endpoint_at, ends_ms > now_ms) else {
             // It ran out, or is not served any more: the store need not keep it.
             out.records.push(Record { key: subscription_key(tag), value: None });
             return None;
         };
+        let found = self.find_hint(tenant, context, exten);
+        let state = match &found {
+            Some(_) => Lifecycle::Active,
+            // Its hint went while we were down: the watcher is told so, and then it is over.
+            None => Lifecycle::Ending(Reason::NoResource),
+        };
+        let found = found.unwrap_or_else(|| Found {
+            context: context.into(),
+            exten: exten.into(),
+            hint: Arc::new(Hint::default()),
+            explicit: false,
+        });
         let extension = self.extension_for(tenant, found, now, out)?;
         let view =
             GroupView { format, dialect, digium, early_inuse_ringing, entity: entity.into() };
@@ -206,7 +237,7 @@ impl Shard {
             expires_at_s,
             armed_at_s: expires_at_s,
             not_before_s: 0,
-            state: Lifecycle::Active,
+            state,
             sent_generation: 0,
             owed: true,
             is_waiting: false,
@@ -222,6 +253,10 @@ impl Shard {
             self.moved.insert(tag, slot);
         }
         self.expiries.arm(u64::from(expires_at_s), slot, tag.check);
+        if state != Lifecycle::Active {
+            self.stats.counters.subscription_hint_removed += 1;
+            self.forget_kept(slot, out);
+        }
         // A fan-out, not a NOTIFY at once: a million of them leave at the pace of the answers.
         self.start_fanout(extension, group);
         Some(())

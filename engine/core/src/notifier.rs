@@ -68,9 +68,7 @@ impl Shard {
         subscription.version += 1;
         self.stats.counters.notify_sent += 1;
         self.stats.in_flight_count += 1;
-        if subscription.cseq > subscription.kept_cseq {
-            self.keep_subscription(slot, now, out);
-        }
+        self.keep_ahead(slot, now, out);
         self.write(slot, now, out);
     }
 

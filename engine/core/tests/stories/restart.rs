@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lampfield_core::command::Command;
-use lampfield_core::config::Dialect;
+use lampfield_core::config::{Config, Dialect};
+use lampfield_core::dialplan::Dialplan;
 use lampfield_core::record::Record;
 use lampfield_core::state::DeviceState;
 
@@ -89,4 +90,52 @@ fn records_that_make_no_sense_are_left_alone() {
         world.stats(|s| s.subscription_count + s.source_count),
         world.stats(|s| s.source_count)
     );
+}
+
+#[test]
+fn a_hint_that_went_while_the_node_was_down_ends_its_watchers() {
+    let mut world = World::new(2, Dialect::Rfc);
+    let mut phone = Phone::new(9, "lamp1");
+    phone.subscribe(&mut world, Some(600));
+    let records = kept(&world);
+    let without = Config { dialplan: Dialplan::default(), ..config(Dialect::Rfc) };
+    let mut world = World::with(2, without, 10_000);
+    for record in records {
+        world.command(&Command::Restore(record));
+    }
+    world.run();
+    let got = phone.listen(&mut world);
+    assert_eq!(got.len(), 1);
+    assert_eq!(got[0].state(), "terminated;reason=noresource");
+    assert_eq!(world.stats(|s| s.subscription_count + s.extension_count), 0);
+    assert!(world.records.iter().all(|record| record.value.is_none()), "and is forgotten");
+}
+
+/// The store commits in groups: a run may end before its own records are on the disk, and the
+/// next one starts from the same records again.
+#[test]
+fn runs_from_the_same_records_never_share_a_number() {
+    let mut world = World::new(1, Dialect::Rfc);
+    let mut phone = Phone::new(9, "lamp1").watching_dialogs();
+    phone.subscribe(&mut world, Some(600));
+    let records = kept(&world);
+    let mut last = (0, 0);
+    for run in 1..5 {
+        let mut world = World::with(1, config(Dialect::Rfc), run * 100);
+        for record in records.clone() {
+            world.command(&Command::Restore(record));
+        }
+        world.run();
+        for state in [DeviceState::InUse, DeviceState::NotInUse].repeat(20) {
+            world.set_device("Custom:lamp1", state);
+            for notify in phone.listen(&mut world) {
+                let body = notify.body();
+                let version = body.split("version=\"").nth(2).and_then(|v| v.split('"').next());
+                let version = version.and_then(|v| v.parse::<u32>().ok()).expect("a version");
+                assert!(notify.cseq() > last.0 && version > last.1, "run {run}");
+                last = (notify.cseq(), version);
+            }
+        }
+    }
+    assert!(last.0 > 0);
 }
