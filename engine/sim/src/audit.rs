@@ -37,6 +37,8 @@ struct DialogLog {
     /// NOTIFYs in a row whose transaction ended without an answer.
     unanswered_count: u32,
     is_terminated: bool,
+    /// When a record about it was last made: it was accepted, refreshed or ended.
+    kept_at: Option<Time>,
     /// When the node may forget it.
     expires_at: Option<Time>,
     /// Why the node may have forgotten it before.
@@ -145,6 +147,7 @@ impl Audit {
         let key = (message.header("Call-ID").to_owned(), message.tag("To").to_owned());
         let log = self.dialogs.entry(key).or_default();
         log.expires_at = Some(now + Duration::from_secs(expires_s));
+        log.kept_at = Some(now);
         if expires_s == 0 {
             log.excuse = Some("a fetch, or unsubscribed");
         }
@@ -190,6 +193,7 @@ impl Audit {
         }
         log.is_terminated = message.header("Subscription-State").starts_with("terminated");
         if log.is_terminated {
+            log.kept_at = Some(now);
             log.excuse = Some("terminated");
         }
         if let Some(seconds) = sip::param(message.header("Subscription-State"), "expires") {
@@ -208,11 +212,17 @@ impl Audit {
         Ok(())
     }
 
-    /// The node lost its memory of everything in flight.
-    pub(crate) fn node_restarted(&mut self) {
+    /// The node lost its memory of everything in flight, and of what its store had not committed
+    /// yet.
+    pub(crate) fn node_killed(&mut self, now: Time, commit_lag: Duration) {
         self.asked.clear();
         for log in self.dialogs.values_mut() {
             log.in_flight = None;
+            if log.kept_at.is_some_and(|at| now.since(at) <= commit_lag) {
+                log.excuse = Some("its last record was lost");
+                // The end was not committed: the node remembers a dialog that is over.
+                log.is_terminated = false;
+            }
         }
     }
 

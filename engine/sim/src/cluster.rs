@@ -1,6 +1,6 @@
 //! The node under test: its shards, the mesh between them, the store behind them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,9 @@ pub(crate) struct Cluster {
     /// Rises with every start; what was meant for an earlier run is lost.
     pub(crate) epoch: u32,
     store: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    /// Records on their way to the disk, and when they will be there.
+    commits: VecDeque<(Time, Record)>,
+    commit_lag: Duration,
     out: Outputs,
 }
 
@@ -40,20 +43,33 @@ pub(crate) struct Reaction {
 }
 
 impl Cluster {
-    pub(crate) fn new(shard_count: u8, config: &Arc<Config>, seed: u64) -> Self {
+    pub(crate) fn new(
+        shard_count: u8,
+        config: &Arc<Config>,
+        seed: u64,
+        commit_lag: Duration,
+    ) -> Self {
         let mut cluster = Self {
             shards: Vec::new(),
             placement: Placement::new(shard_count),
             started_at: Time::ZERO,
             epoch: 0,
             store: BTreeMap::new(),
+            commits: VecDeque::new(),
+            commit_lag,
             out: Outputs::default(),
         };
         cluster.boot(config, seed, Time::ZERO);
         cluster
     }
 
-    /// Kills the node and starts it again from what the store has. What the shards say while
+    /// Kills the node: what is not on the disk is lost.
+    pub(crate) fn kill(&mut self, now: Time) {
+        self.commit(now);
+        self.commits.clear();
+    }
+
+    /// Starts the node again from what the store has. What the shards say while
     /// they come up is returned, to be delivered.
     pub(crate) fn restart(
         &mut self,
@@ -101,14 +117,20 @@ impl Cluster {
             answers: self.out.replies.drain(..).map(|reply| reply.answer).collect(),
         };
         reaction.packets.shrink_to_fit();
-        for record in self.out.records.drain(..) {
+        let due = now + self.commit_lag;
+        self.commits.extend(self.out.records.drain(..).map(|record| (due, record)));
+        self.out.clear();
+        self.commit(now);
+        reaction
+    }
+
+    fn commit(&mut self, now: Time) {
+        while let Some((_, record)) = self.commits.pop_front_if(|(due, _)| *due <= now) {
             match record.value {
                 Some(value) => self.store.insert(record.key, value),
                 None => self.store.remove(&record.key),
             };
         }
-        self.out.clear();
-        reaction
     }
 
     /// The flow of a packet from `peer`.

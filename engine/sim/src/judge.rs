@@ -66,9 +66,10 @@ impl World {
                         Some(_) => continue,
                         None => {
                             return Err(format!(
-                                "{when}: the node forgot {} of phone {}: {}",
+                                "{when}: the node forgot {} of phone {} for {:?}: {}",
                                 dialog.call_id,
                                 phone.index,
+                                self.model.hints[hint],
                                 self.audit.describe(&dialog.call_id, tag)
                             ));
                         }

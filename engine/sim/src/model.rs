@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fastrand::Rng;
+use lampfield_core::Time;
 use lampfield_core::command::Command;
 use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Identify, Network, Tenant};
 use lampfield_core::dialplan::{Dialplan, Globals, Template};
@@ -40,6 +41,8 @@ pub(crate) struct HintSpec {
 pub(crate) struct Model {
     pub(crate) devices: BTreeMap<(u16, String), DeviceState>,
     pub(crate) presences: BTreeMap<(u16, String), Presence>,
+    /// Commands that set them, the last of each name, and when it was taken.
+    pub(crate) taken: BTreeMap<(u16, String), (Time, Command)>,
     pub(crate) hints: Vec<HintSpec>,
     pub(crate) limits: Limits,
 }
@@ -74,7 +77,13 @@ impl Model {
                 });
             }
         }
-        Self { devices: BTreeMap::new(), presences: BTreeMap::new(), hints, limits }
+        Self {
+            devices: BTreeMap::new(),
+            presences: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            hints,
+            limits,
+        }
     }
 
     /// Devices that hints may name.
@@ -88,7 +97,12 @@ impl Model {
     }
 
     /// A command has reached its shard: from now on it is the truth.
-    pub(crate) fn accept(&mut self, command: &Command) {
+    pub(crate) fn accept(&mut self, command: &Command, now: Time) {
+        if let Command::SetDevice { tenant, device: name, .. }
+        | Command::SetPresence { tenant, presentity: name, .. } = command
+        {
+            self.taken.insert((tenant.0, name.to_string()), (now, command.clone()));
+        }
         match command {
             Command::SetDevice { tenant, device, state } => {
                 self.devices.insert((tenant.0, device.to_string()), *state);

@@ -10,6 +10,9 @@ use crate::model::Model;
 use crate::queue::Due;
 use crate::world::World;
 
+/// How long the node stays down at most.
+pub(crate) const DOWN_MAX: Duration = Duration::from_secs(3);
+
 /// A message longer than anybody reads.
 const LONG: &str = match str::from_utf8(&[b'x'; 900]) {
     Ok(text) => text,
@@ -174,17 +177,25 @@ impl World {
         }
     }
 
-    /// After a start, those who report on devices that are not kept report again.
-    pub(crate) fn report_devices(&mut self) {
-        let devices: Vec<_> = self
+    /// After a start, those who report on devices that are not kept report again, and so do those
+    /// whose last command may not have reached the disk.
+    pub(crate) fn report_again(&mut self) {
+        let unsure_since = self.now - (self.plan.commit_lag + DOWN_MAX);
+        let again: Vec<(u16, Command)> = self
             .model
-            .devices
+            .taken
             .iter()
-            .filter(|((_, device), _)| !device.starts_with("Custom:"))
-            .map(|((tenant, device), state)| (*tenant, device.clone(), *state))
+            .filter(|((_, name), (at, _))| !name.starts_with("Custom") || *at >= unsure_since)
+            .map(|((tenant, _), (_, command))| (*tenant, command.clone()))
             .collect();
-        for (tenant, device, state) in devices {
-            self.set_device(tenant, &device, state);
+        for (tenant, command) in again {
+            let (Command::SetDevice { device: name, .. }
+            | Command::SetPresence { presentity: name, .. }) = &command
+            else {
+                continue;
+            };
+            let owner = self.cluster.placement.shard_of_source(TenantId(tenant), name);
+            self.command(owner, command);
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Plan {
     pub has_reloads: bool,
     /// The node is killed and started again now and then.
     pub has_restarts: bool,
+    /// How long the store takes to commit; a kill loses what is younger.
+    pub commit_lag: Duration,
     /// Longest subscription asked for, in seconds.
     pub expires_max_s: u32,
     /// The node's bounds.
@@ -70,6 +72,7 @@ impl Plan {
             is_attacked: rng.u8(..3) == 0,
             has_reloads: rng.u8(..3) == 0,
             has_restarts: rng.u8(..4) == 0,
+            commit_lag: Duration::from_millis([0, 30][rng.usize(..2)]),
             expires_max_s: [20, 60, 300][rng.usize(..3)],
             limits,
             sabotage: Sabotage::None,

@@ -51,7 +51,7 @@ impl World {
         let mut rng = Rng::with_seed(plan.seed);
         let model = Model::new(plan.exten_count, plan.limits.clone(), &mut rng);
         let config = model.config();
-        let cluster = Cluster::new(plan.shard_count, &config, rng.u64(..));
+        let cluster = Cluster::new(plan.shard_count, &config, rng.u64(..), plan.commit_lag);
         let phones: Vec<Phone> = (0..plan.phone_count)
             .map(|index| {
                 let behind_edge = rng.u8(..3) == 0;
@@ -115,7 +115,7 @@ impl World {
                 self.input(to, Input::Shard { from, message }, false)
             }
             Due::Command { epoch, shard, command } if self.is_current(epoch) => {
-                self.model.accept(&command);
+                self.model.accept(&command, self.now);
                 self.input(shard, Input::Command(*command), false)
             }
             Due::Tick { epoch, shard } if self.is_current(epoch) => {
@@ -292,14 +292,14 @@ impl World {
     /// Kills the node.
     pub(crate) fn kill(&mut self) {
         self.node_is_up = false;
-        self.audit.node_restarted();
+        self.cluster.kill(self.now);
+        self.audit.node_killed(self.now, self.plan.commit_lag);
         let down = Duration::from_millis(self.rng.u64(1..3_000));
         self.queue.push(self.now + down, Due::Boot);
     }
 
     fn boot(&mut self) -> Result<(), String> {
         self.node_is_up = true;
-        self.audit.node_restarted();
         self.mesh_until.clear();
         self.ticks.fill(None);
         let config = self.model.config();
@@ -310,7 +310,7 @@ impl World {
         for shard in self.cluster.placement.shards() {
             self.queue.push(self.now, Due::Tick { epoch: self.cluster.epoch, shard });
         }
-        self.report_devices();
+        self.report_again();
         Ok(())
     }
 }
