@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::body::Format;
-use crate::config::{Dialect, EndpointId};
+use crate::config::{Dialect, Endpoint, EndpointId};
 use crate::dialplan::{Found, Hint};
 use crate::extension::GroupView;
 use crate::flow::{ConnectionId, Flow, Transport};
@@ -150,6 +150,10 @@ impl Shard {
     ) -> Option<()> {
         let tenant = TenantId(key.u16()?);
         let name: Arc<str> = std::str::from_utf8(key.bytes).ok()?.into();
+        if !is_presence {
+            // Every shard reads every state, before the subscriptions: each grows the hint itself.
+            self.auto_hint(tenant, &name, false, now, out);
+        }
         if self.placement.shard_of_source(tenant, &name) != self.id {
             return None;
         }
@@ -198,7 +202,13 @@ impl Shard {
         let now_ms = self.unix_at_zero_ms + now.as_nanos() / 1_000_000;
         let passed = now_ms.saturating_sub(written_ms).min(u64::from(CSEQ_SKIP_MAX)) as u32;
         let [cseq, version] = [cseq, version].map(|number| number.saturating_add(passed));
-        let endpoint_at = self.config.endpoints.iter().position(|e| &*e.name == endpoint);
+        let texts = Texts::pack(texts, usize::MAX)?;
+        if cseq >= 1 << 31 || version >= 1 << 31 {
+            return None;
+        }
+        let may_watch = |e: &Endpoint| e.tenant == tenant && e.allow_subscribe;
+        let mut endpoints = self.config.endpoints.iter();
+        let endpoint_at = endpoints.position(|e| &*e.name == endpoint && may_watch(e));
         let (Some(endpoint_at), true) = (endpoint_at, ends_ms > now_ms) else {
             // It ran out, or is not served any more: the store need not keep it.
             out.records.push(Record { key: subscription_key(tag), value: None });
@@ -219,7 +229,11 @@ impl Shard {
         let extension = self.extension_for(tenant, found, now, out)?;
         let view =
             GroupView { format, dialect, digium, early_inuse_ringing, entity: entity.into() };
-        let group = self.extensions[extension].group(view, self.config.limits.view_count_max)?;
+        let count_max = self.config.limits.view_count_max;
+        let Some(group) = self.extensions[extension].group(view, count_max) else {
+            self.drop_if_unused(extension, out);
+            return None;
+        };
         let connection = ConnectionId::default();
         let flow = Flow { transport, local, peer, connection };
         let expires_at_s = (now.as_secs_ceil() + (ends_ms - now_ms).div_ceil(1000)) as u32;
@@ -247,7 +261,7 @@ impl Shard {
             acked_at_s: 0,
             kept_cseq: cseq,
             is_strict,
-            texts: Texts::pack(texts, usize::MAX)?,
+            texts,
         });
         if slot != tag.slot {
             self.moved.insert(tag, slot);

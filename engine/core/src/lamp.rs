@@ -47,7 +47,7 @@ impl Shard {
             let device = Arc::clone(&device);
             out.events.push(Event::DeviceStateChange { tenant, device, state });
         }
-        self.auto_hint(tenant, &device, now, out);
+        self.auto_hint(tenant, &device, true, now, out);
         self.tell(&attached, told, now, out);
     }
 
@@ -243,8 +243,15 @@ impl Shard {
     }
 
     /// First state of a device in a context with `autohints`: the context gains a hint of the
-    /// device's name, known to every shard.
-    fn auto_hint(&mut self, tenant: TenantId, device: &Arc<str>, now: Time, out: &mut Outputs) {
+    /// device's name; the others are told so that every shard knows it.
+    pub(crate) fn auto_hint(
+        &mut self,
+        tenant: TenantId,
+        device: &Arc<str>,
+        tells_others: bool,
+        now: Time,
+        out: &mut Outputs,
+    ) {
         let config = Arc::clone(&self.config);
         let Some((_, exten)) = device.split_once('/').or_else(|| device.split_once(':')) else {
             return;
@@ -255,7 +262,7 @@ impl Shard {
             }
             let Ok(hint) = Hint::parse(device, "autohints") else { continue };
             let (exten, hint): (Arc<str>, _) = (exten.into(), Arc::new(hint));
-            for shard in self.placement.shards().filter(|shard| *shard != self.id) {
+            for shard in self.placement.shards().filter(|shard| tells_others && *shard != self.id) {
                 let message = ShardMessage::AutoHint {
                     tenant,
                     context: Arc::clone(context),
@@ -381,6 +388,10 @@ impl Shard {
         out: &mut Outputs,
     ) {
         let before = (self.extensions[id].state, self.extensions[id].presence.clone());
+        let extension = &mut self.extensions[id];
+        let (was_unknown, was_told) = (extension.unknown_count > 0, extension.is_told);
+        // Kept apart: answering the last one would forget the extension under our hands.
+        let asked = std::mem::take(&mut extension.asked);
         self.unlink(id, out);
         let extension = &mut self.extensions[id];
         extension.hint = hint;
@@ -388,7 +399,8 @@ impl Shard {
             extension.presence = Presence::default();
         }
         self.link(id, now, out);
-        let extension = &self.extensions[id];
+        let extension = &mut self.extensions[id];
+        extension.asked = asked;
         if extension.unknown_count > 0 {
             // `became_known` compares with what watchers were told, and tells them.
             (self.extensions[id].state, self.extensions[id].presence) = before;
@@ -396,12 +408,17 @@ impl Shard {
         }
         let change =
             Change { state: before.0 != extension.state, presence: before.1 != extension.presence };
-        if change == Change::default() {
-            return;
+        if was_told {
+            self.tell_control(id, change, false, out);
         }
-        self.tell_control(id, change, false, out);
-        for at in 0..self.extensions[id].groups.len() {
-            self.report(id, at);
+        if change != Change::default() {
+            for at in 0..self.extensions[id].groups.len() {
+                self.report(id, at);
+            }
+        }
+        // The new sources may be known where the old ones were not: nobody else will say so.
+        if was_unknown {
+            self.became_known(id, now, out);
         }
     }
 

@@ -73,7 +73,7 @@ impl Shard {
     }
 
     /// Writes the NOTIFY in flight, for the first time or again, and arms its timer.
-    fn write(&mut self, slot: u32, now: Time, out: &mut Outputs) {
+    pub(crate) fn write(&mut self, slot: u32, now: Time, out: &mut Outputs) {
         let subscription = &mut self.subscriptions[slot];
         let Some(in_flight) = &mut subscription.in_flight else { return };
         in_flight.sent_count += 1;
@@ -202,6 +202,16 @@ impl Shard {
             let reliable = self.hops.get(hop_id).is_reliable();
             let lost_window = std::mem::take(&mut in_flight.holds_window);
             budget -= 1;
+            if reliable && now.since(in_flight.sent_at) < self.config.limits.t1 * 64 {
+                // A stream repeats by itself. The NOTIFY only stops counting, so that one who
+                // does not answer delays nobody behind the same edge.
+                self.retransmissions.arm_last(now, due);
+                if lost_window {
+                    self.hops.get_mut(hop_id).give_back();
+                    self.serve_waiting(hop_id, now, out);
+                }
+                continue;
+            }
             if reliable || in_flight.sent_count >= TRANSMISSION_COUNT_MAX {
                 in_flight.holds_window = lost_window;
                 self.timed_out(due.slot, now, out);
@@ -306,7 +316,8 @@ impl Shard {
                 subscription.armed_at_s = subscription.expires_at_s;
                 self.expiries.arm(u64::from(subscription.expires_at_s), slot, check);
             } else if subscription.state == Lifecycle::Active {
-                self.end_subscription(slot, Reason::Timeout, now, out);
+                self.end_subscription(slot, Reason::Timeout, out);
+                self.kick(slot, now, out);
             }
         }
         self.due = due;

@@ -28,7 +28,7 @@ impl Shard {
     pub(crate) fn reload(&mut self, new: Arc<Config>, now: Time, out: &mut Outputs) {
         let old = std::mem::replace(&mut self.config, new);
         self.shared_run = crate::shard::shared_run(&self.config);
-        self.move_endpoints(&old, now, out);
+        self.move_endpoints(&old, out);
         let held: Vec<ExtensionId> = self.extensions.iter().map(|(id, _)| id).collect();
         for id in held {
             let extension = &self.extensions[id];
@@ -48,7 +48,7 @@ impl Shard {
     }
 
     /// Endpoints are numbered by place; a reload may have moved or removed them.
-    fn move_endpoints(&mut self, old: &Config, now: Time, out: &mut Outputs) {
+    fn move_endpoints(&mut self, old: &Config, out: &mut Outputs) {
         let config = Arc::clone(&self.config);
         let mut by_name = hashbrown::HashMap::with_hasher(self.hasher.clone());
         for (at, endpoint) in config.endpoints.iter().enumerate() {
@@ -65,7 +65,10 @@ impl Shard {
                 Some(id) => subscription.endpoint = id,
                 None => {
                     subscription.endpoint = EndpointId(u32::MAX);
-                    self.end_subscription(slot, Reason::Rejected, now, out);
+                    let (extension, group) = (subscription.extension, subscription.group);
+                    self.end_subscription(slot, Reason::Rejected, out);
+                    // A fan-out: many may go at once, and each turn has its budget.
+                    self.start_fanout(extension, group);
                 }
             }
         }
@@ -87,7 +90,10 @@ impl Shard {
             });
         }
         for slot in watchers {
-            self.end_subscription(slot, Reason::NoResource, now, out);
+            self.end_subscription(slot, Reason::NoResource, out);
+        }
+        for group in 0..self.extensions[id].groups.len() {
+            self.start_fanout(id, group as u16);
         }
         for (query, asked) in std::mem::take(&mut self.extensions[id].asked) {
             self.answer_extension(query, id, asked, now, out);

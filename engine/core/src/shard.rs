@@ -308,7 +308,10 @@ impl Shard {
         }
         // Strangers are not told what we are, and never get more bytes than they sent: nobody
         // is to be flooded through us.
-        let server = if endpoint.is_some() { &*self.config.user_agent } else { "" };
+        // A name alone proves nothing: it must not be told apart from one that does not exist.
+        let is_known =
+            answer.tag.is_some() || self.config.identify.find(flow.peer.ip(), "").is_some();
+        let server = if is_known { &*self.config.user_agent } else { "" };
         let salt = &self.hasher;
         let mut bytes = Vec::new();
         respond::write_response(&mut bytes, request, flow, &answer, server, salt);

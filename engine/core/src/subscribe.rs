@@ -217,6 +217,8 @@ impl Shard {
         subscription.position = group.watchers.len() as u32;
         group.watchers.push(self.subscriptions.next_slot());
         group.is_sorted = false;
+        // One more lies between a running fan-out and those it has still to visit.
+        group.unvisited_count += u32::from(group.cursor.is_some());
         extension.watcher_count += 1;
         self.subscriptions.insert(subscription)
     }
@@ -374,18 +376,17 @@ impl Shard {
         }
         let extension = &mut self.extensions[subscription.extension];
         extension.groups[usize::from(subscription.group)].is_sorted = false;
+        let is_stream = [old, new].iter().any(|&hop| self.hops.get(hop).is_reliable());
         self.serve_waiting(old, now, out);
         self.hops.release(old);
+        // What a stream was given may have died with it, and a stream repeats nothing.
+        if is_stream {
+            self.write(slot, now, out);
+        }
     }
 
-    /// Starts the end of a subscription: its last NOTIFY says why.
-    pub(crate) fn end_subscription(
-        &mut self,
-        slot: u32,
-        reason: Reason,
-        now: Time,
-        out: &mut Outputs,
-    ) {
+    /// Starts the end of a subscription: its last NOTIFY, which is owed from now on, says why.
+    pub(crate) fn end_subscription(&mut self, slot: u32, reason: Reason, out: &mut Outputs) {
         let subscription = &mut self.subscriptions[slot];
         if subscription.state != Lifecycle::Active {
             return;
@@ -399,7 +400,6 @@ impl Shard {
             Reason::Rejected => counters.subscription_endpoint_removed += 1,
         }
         self.forget_kept(slot, out);
-        self.kick(slot, now, out);
     }
 
     /// Forgets a subscription. Nothing is sent.

@@ -50,7 +50,8 @@ impl Retransmissions {
         reliable: bool,
     ) {
         let queue = match sent {
-            _ if reliable => 4,
+            // On a stream nothing is sent again: T1 frees the window, then timer F follows.
+            _ if reliable => 0,
             // The last one only waits for timer F: half a second after the last transmission.
             TRANSMISSION_COUNT_MAX.. => 0,
             4.. => 3,
@@ -58,6 +59,12 @@ impl Retransmissions {
         };
         let at = now + self.delays[queue];
         self.queues[queue].push_back(Retransmission { at, slot, check, cseq });
+    }
+
+    /// Arms timer F of a NOTIFY on a stream.
+    pub(crate) fn arm_last(&mut self, now: Time, entry: Retransmission) {
+        let at = now + self.delays[4];
+        self.queues[4].push_back(Retransmission { at, ..entry });
     }
 
     /// Takes an entry that is due.

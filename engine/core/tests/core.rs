@@ -4,6 +4,7 @@ mod stories {
     mod dialects;
     mod dialogs;
     mod lamps;
+    mod races;
     mod restart;
     mod silence;
     mod world;

@@ -104,3 +104,27 @@ fn a_hint_that_loses_its_presence_sources_shows_none() {
         }
     }
 }
+
+#[test]
+fn a_name_that_exists_is_answered_like_one_that_does_not() {
+    use lampfield_core::config::{Auth, EndpointId};
+    let mut config = super::world::config(Dialect::Rfc);
+    config.endpoints[0].auth = Some(Auth {
+        username: "w".into(),
+        realm: "asterisk".into(),
+        ha1_md5: "0123456789abcdef0123456789abcdef".into(),
+    });
+    config.identify.users.insert("w".into(), EndpointId(0));
+    let mut world = World::with(1, config, 0);
+    let mut phone = Phone::new(9, "lamp1");
+    phone.address = ([10, 0, 0, 1], 5070).into();
+    let known = String::from_utf8(phone.request(Some(600))).expect("text");
+    let unknown = known.replace("<sip:w@192.0.2.1:5060>;tag", "<sip:x@192.0.2.1:5060>;tag");
+    let names = [known, unknown].map(|request| {
+        world.datagram(phone.address, request.as_bytes(), 0);
+        let answer = String::from_utf8(world.take(phone.address).remove(0).0).expect("text");
+        let name = |line: &str| line.split(':').next().map(str::to_owned);
+        answer.lines().filter_map(name).collect::<Vec<_>>()
+    });
+    assert_eq!(names[0], names[1]);
+}

@@ -139,3 +139,51 @@ fn runs_from_the_same_records_never_share_a_number() {
     }
     assert!(last.0 > 0);
 }
+
+#[test]
+fn a_hint_that_grew_by_itself_is_there_again_for_its_watchers() {
+    let grown = || {
+        let mut config = config(Dialect::Rfc);
+        config.dialplan.set_autohints(super::world::T, "hints").expect("a context");
+        config
+    };
+    let mut world = World::with(2, grown(), 0);
+    world.set_device("Custom:extra", DeviceState::InUse);
+    let mut phone = Phone::new(9, "extra");
+    assert_eq!(phone.subscribe(&mut world, Some(600)).0.status(), 200);
+    let records = kept(&world);
+    let mut world = World::with(2, grown(), 10_000);
+    for record in records {
+        world.command(&Command::Restore(record));
+    }
+    let got = phone.listen(&mut world);
+    assert_eq!(got.len(), 1);
+    assert!(got[0].body().contains("On the phone"));
+}
+
+#[test]
+fn a_dialog_comes_back_only_to_an_endpoint_that_may_still_watch_and_with_numbers_to_use() {
+    let mut world = World::new(1, Dialect::Rfc);
+    Phone::new(9, "lamp1").subscribe(&mut world, Some(600));
+    let records = kept(&world);
+    let restored = |config, records: &[Record]| {
+        let mut world = World::with(1, config, 10_000);
+        for record in records {
+            world.command(&Command::Restore(record.clone()));
+        }
+        world.stats(|s| s.subscription_count)
+    };
+    assert_eq!(restored(config(Dialect::Rfc), &records), 1);
+    let mut mute = config(Dialect::Rfc);
+    mute.endpoints[0].allow_subscribe = false;
+    assert_eq!(restored(mute, &records), 0, "it may not subscribe any more");
+    let mut moved = config(Dialect::Rfc);
+    moved.endpoints[0].tenant = lampfield_core::placement::TenantId(1);
+    assert_eq!(restored(moved, &records), 0, "it belongs to another tenant now");
+    let mut used_up = records;
+    for record in &mut used_up {
+        let value = record.value.as_mut().expect("a value");
+        value[17..21].copy_from_slice(&u32::MAX.to_le_bytes());
+    }
+    assert_eq!(restored(config(Dialect::Rfc), &used_up), 0, "no CSeq is left");
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lampfield_core::command::{Answer, Command, Event, Query};
 use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Identify, Network, Tenant};
 use lampfield_core::dialplan::{Dialplan, Globals, Hint, Template};
-use lampfield_core::flow::{Flow, Transport};
+use lampfield_core::flow::{ConnectionId, Flow, Transport};
 use lampfield_core::limits::Limits;
 use lampfield_core::mesh::ShardMessage;
 use lampfield_core::placement::{Placement, ShardId, TenantId};
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// Hands one input to one shard, and the mesh what it says to the others.
-    fn input(&mut self, shard: ShardId, input: Input<'_>) {
+    pub(crate) fn input(&mut self, shard: ShardId, input: Input<'_>) {
         let mut out = Outputs::default();
         self.shards[usize::from(shard.0)].handle(input, self.now, &mut out);
         self.sent.extend(out.messages().map(|(flow, bytes)| (flow, bytes.to_vec())));
@@ -213,6 +213,21 @@ impl World {
         let shard = ShardId(arrives_at % self.placement.shard_count());
         self.input(shard, Input::Message { flow, bytes });
         self.run();
+    }
+
+    /// Sends bytes over a stream connection to the first shard.
+    pub(crate) fn stream(&mut self, from: SocketAddr, serial: u32, bytes: &[u8]) {
+        let connection = ConnectionId { shard: 0, serial };
+        let local = SERVER.parse().expect("an address");
+        let flow = Flow { transport: Transport::Tcp, local, peer: from, connection };
+        self.input(ShardId(0), Input::Message { flow, bytes });
+        self.run();
+    }
+
+    /// The connection the last message to an address went along.
+    pub(crate) fn last_connection(&self, to: SocketAddr) -> Option<u32> {
+        let last = self.sent.iter().rfind(|(flow, _)| flow.peer == to);
+        last.map(|(flow, _)| flow.connection.serial)
     }
 
     /// Takes everything sent to an address, oldest first.
