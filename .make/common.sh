@@ -1,0 +1,46 @@
+# Shared by the scripts of the Makefile: saying what is done, and getting what is missing.
+# shellcheck shell=bash
+set -euo pipefail
+export PATH="$PATH:$HOME/.cargo/bin:/usr/games"
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$ROOT"
+TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+
+say() { printf '\033[1m==\033[0m %s\n' "$*"; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# The compiler the workspace asks for (rust-version in Cargo.toml).
+need_rust() {
+    local want have
+    want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    command -v cargo >/dev/null ||
+        fail "cargo not found. Install Rust $want or newer first: https://rustup.rs"
+    have=$(cargo --version | cut -d' ' -f2)
+    [ "$(printf '%s\n%s\n' "$want" "$have" | sort -V | head -n1)" = "$want" ] ||
+        fail "Rust $want or newer is needed, this is $have. Try: rustup update stable"
+}
+
+# need_programs PROGRAM:PACKAGE...: installs the Debian packages of those that are missing.
+need_programs() {
+    local pair packages=() as_root=()
+    for pair in "$@"; do
+        command -v "${pair%%:*}" >/dev/null || packages+=("${pair#*:}")
+    done
+    [ ${#packages[@]} -gt 0 ] || return 0
+    local how="apt-get install ${packages[*]}"
+    command -v apt-get >/dev/null ||
+        fail "missing: ${packages[*]} (Debian's names), and there is no apt-get here to install them"
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null ||
+            fail "missing: ${packages[*]}, and neither root nor sudo to install them. As root: $how"
+        as_root=(sudo)
+    fi
+    say "Installing Debian packages: ${packages[*]}"
+    local log
+    log=$(mktemp)
+    "${as_root[@]}" apt-get update -q >"$log" 2>&1 || true
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
+        --no-install-recommends "${packages[@]}" >>"$log" 2>&1 ||
+        { tail -n 20 "$log" >&2; rm -f "$log"; fail "this did not work: $how"; }
+    rm -f "$log"
+}
