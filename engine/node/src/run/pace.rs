@@ -26,29 +26,36 @@ pub(super) fn sleep_for(now: Time, deadline: Option<Time>) -> Option<Duration> {
 }
 
 /// Receive moderation: while answers to a burst are due, the shard sleeps for a fixed short time
-/// instead of waking for every one of them.
+/// instead of waking for every one of them. The same while datagrams come close together for
+/// another reason, as a boot storm or answers that belong to other shards: forwarded one by one,
+/// each would wake this shard and its owner.
 #[derive(Debug, Default)]
 pub(super) struct Moderation {
-    answers_due: bool,
+    gathers: bool,
     paused: bool,
+    received_at: Option<Time>,
 }
 
 impl Moderation {
-    /// Notes what a turn did.
-    pub(super) fn after_turn(&mut self, sent: usize, received: usize) {
-        if sent >= ANSWERS_WORTH_WAITING {
-            self.answers_due = true;
+    /// Notes what a turn that began at `now` did.
+    pub(super) fn after_turn(&mut self, now: Time, sent: usize, received: usize) {
+        let is_close = self.received_at.is_some_and(|before| now.since(before) < GATHER_FOR);
+        if sent >= ANSWERS_WORTH_WAITING || (received > 0 && is_close) {
+            self.gathers = true;
         } else if self.paused && received == 0 {
             // A whole pause brought nothing: those who are still silent are slow or dead.
-            self.answers_due = false;
+            self.gathers = false;
+        }
+        if received > 0 {
+            self.received_at = Some(now);
         }
         self.paused = false;
     }
 
-    /// How long to sleep without looking at the sockets; `None` to wake for the next datagram.
+    /// How long to sleep without looking at anything; `None` to wake for the next datagram.
     pub(super) fn before_sleep(&mut self) -> Option<Duration> {
-        self.paused = self.answers_due;
-        self.answers_due.then_some(GATHER_FOR)
+        self.paused = self.gathers;
+        self.gathers.then_some(GATHER_FOR)
     }
 }
 
@@ -74,23 +81,26 @@ mod tests {
     }
 
     #[test]
-    fn answers_gather_after_a_burst_until_a_pause_brings_none() {
+    fn datagrams_gather_after_a_burst_or_close_together_until_a_pause_brings_none() {
         let mut moderation = Moderation::default();
-        // (sent, received, whether the sleep after the turn lets answers gather)
-        for (turn, (sent, received, gather)) in [
-            (3, 1, false),
-            (64, 0, true),
-            (0, 40, true),
-            (0, 1, true),
-            (2, 0, false),
-            (0, 1, false),
-            (16, 0, true),
-            (0, 0, false),
+        // (begun at this microsecond, sent, received, whether datagrams gather after the turn)
+        for (turn, (at_us, sent, received, gather)) in [
+            (1_000, 3, 1, false),
+            (2_000, 64, 0, true),
+            (2_300, 0, 40, true),
+            (3_000, 0, 1, true),
+            (3_300, 2, 0, false),
+            (5_000, 0, 1, false),
+            (5_300, 0, 1, false),
+            (5_400, 0, 1, true),
+            (5_700, 0, 0, false),
+            (9_000, 16, 0, true),
+            (9_300, 0, 0, false),
         ]
         .into_iter()
         .enumerate()
         {
-            moderation.after_turn(sent, received);
+            moderation.after_turn(Time::from_nanos(at_us * 1_000), sent, received);
             assert_eq!(moderation.before_sleep().is_some(), gather, "turn {turn}");
         }
     }

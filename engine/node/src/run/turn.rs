@@ -136,7 +136,7 @@ impl ShardLoop {
         if let Some(store) = &mut self.store {
             store.flush();
         }
-        self.moderation.after_turn(self.sent_this_turn, received);
+        self.moderation.after_turn(now, self.sent_this_turn, received);
         self.watch.look(now, &self.ports, &self.mesh, &self.control);
         worked
     }
