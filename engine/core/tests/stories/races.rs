@@ -64,6 +64,30 @@ fn who_joins_a_running_fanout_takes_nobodys_turn() {
     }
 }
 
+#[test]
+fn answers_are_read_between_the_steps_of_a_fanout_and_send_none_of_it() {
+    let mut world = World::with(1, narrow(2, 8), 0);
+    let mut phones: Vec<Phone> = (1..=9).map(|host| Phone::new(host, "lamp1")).collect();
+    for phone in &mut phones {
+        phone.subscribe(&mut world, Some(600));
+    }
+    let sent = |world: &World| world.stats(|stats| stats.counters.notify_sent);
+    let before = sent(&world);
+    world.input(ShardId(0), set(DeviceState::InUse));
+    assert_eq!(sent(&world), before + 2);
+    let first: Vec<Received> = phones.iter().flat_map(|p| world.take(p.address)).collect();
+    assert_eq!(first.len(), 2);
+    for notify in &first {
+        world.input(ShardId(0), message(&phones[0], &answer(notify)));
+    }
+    assert_eq!(world.stats(|stats| stats.in_flight_count), 0);
+    assert_eq!(sent(&world), before + 2);
+    world.input(ShardId(0), Input::Tick);
+    assert_eq!(sent(&world), before + 4);
+    world.run();
+    assert_eq!(sent(&world), before + 9);
+}
+
 fn message<'a>(phone: &Phone, bytes: &'a [u8]) -> Input<'a> {
     use lampfield_core::flow::{Flow, Transport};
     let local = super::world::SERVER.parse().expect("an address");
