@@ -248,6 +248,8 @@ impl Shard {
             cseq,
             remote_cseq,
             version,
+            // What was granted is not kept: it only matters to a refresh that names nothing.
+            granted_s: self.config.limits.expires_default_s,
             expires_at_s,
             armed_at_s: expires_at_s,
             not_before_s: 0,

@@ -186,6 +186,7 @@ impl Shard {
             cseq,
             remote_cseq: request.basics.cseq,
             version: 0,
+            granted_s: expires_s,
             expires_at_s,
             armed_at_s: expires_at_s,
             not_before_s: 0,
@@ -304,6 +305,8 @@ impl Shard {
             let routes = subscription.texts.get(Text::Routes);
             next_hop(request.flow, &target, routes, peer.endpoint)
         });
+        // An Asterisk takes a refresh without a duration as one for the same again.
+        let wanted_s = wanted_s.or_else(|| (!rfc).then_some(subscription.granted_s));
         let expires_s = self.granted(wanted_s, peer.endpoint);
         self.subscriptions[slot].remote_cseq = request.basics.cseq;
         if let Some(texts) = texts {
@@ -328,6 +331,7 @@ impl Shard {
             return;
         }
         let check = subscription.tag.check;
+        subscription.granted_s = expires_s;
         subscription.expires_at_s = (now.as_secs_ceil() + u64::from(expires_s)) as u32;
         if subscription.expires_at_s < subscription.armed_at_s {
             subscription.armed_at_s = subscription.expires_at_s;

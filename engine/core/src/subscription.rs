@@ -30,6 +30,8 @@ pub(crate) struct Subscription {
     pub(crate) remote_cseq: u32,
     /// Document version the next NOTIFY carries.
     pub(crate) version: u32,
+    /// Duration last granted, in seconds.
+    pub(crate) granted_s: u32,
     /// Second in which it ends.
     pub(crate) expires_at_s: u32,
     /// Second in which its entry in the wheel fires.

@@ -31,6 +31,18 @@ fn asterisk_codes_and_headers() {
 }
 
 #[test]
+fn a_refresh_without_a_duration_gets_the_one_before_or_the_default() {
+    for (dialect, want) in [(Dialect::Asterisk, 600), (Dialect::Rfc, 3600)] {
+        let mut world = World::new(2, dialect);
+        let mut phone = Phone::new(9, "lamp1");
+        phone.subscribe(&mut world, Some(600));
+        let (response, _) = phone.subscribe(&mut world, None);
+        let granted: u32 = response.header(HeaderName::Expires).parse().expect("a number");
+        assert!((want * 9 / 10..=want).contains(&granted), "{dialect:?}: {granted}");
+    }
+}
+
+#[test]
 fn asterisk_reports_every_change_even_if_the_document_shows_nothing_new() {
     let mut world = World::new(2, Dialect::Asterisk);
     let mut phone = Phone::new(9, "multi");
