@@ -146,7 +146,9 @@ async fn run(
         (Kind::ShowVersion, []) => Ok(format!("Lampfield {}\n", env!("CARGO_PKG_VERSION"))),
         (Kind::Tenants, []) => Ok(tenants(node, tenant)),
         (Kind::TenantUse, [name]) => use_tenant(node, scope, name),
-        (Kind::Reload, _) => match node.reload().await {
+        (Kind::Reload | Kind::DialplanReload, _) => match node.reload().await {
+            // Scripts that reload an Asterisk may wait for its words.
+            Ok(()) if command.kind == Kind::DialplanReload => Ok("Dialplan reloaded.\n".to_owned()),
             Ok(()) => Ok("Configuration read and handed to all shards\n".to_owned()),
             Err(error) => Err(Failure::Because(format!("Nothing was changed: {error:#}"))),
         },
