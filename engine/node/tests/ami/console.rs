@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use lampfield_core::command::SubscriptionRow;
 use lampfield_core::state::{DeviceState, ExtensionState};
 
+use crate::console_client::Console;
 use crate::harness::{Client, Message, Node, Shards, ami_config, value};
 
 const CAPTURE: &str = include_str!("../captures/cli.txt");
@@ -51,7 +52,7 @@ const UNSORTED: [&str; 2] = ["core show hints", "core show hint lamp1"];
 #[test]
 fn captured_commands_print_what_asterisk_prints() {
     let node = captured_node();
-    let mut console = Console::open(&node);
+    let mut console = Console::open(&node.socket);
     let chunks: Vec<&str> = CAPTURE.split("\n$ asterisk -rx \"").skip(1).collect();
     for (place, chunk) in chunks.iter().enumerate() {
         let (command, mut want) = chunk.split_once("\"\n").unwrap();
@@ -79,7 +80,7 @@ fn captured_commands_print_what_asterisk_prints() {
 fn real_shards_print_the_same_states_and_explain_them() {
     let node = Node::start_real(ami_config());
     set_captured_states(&node);
-    let mut console = Console::open(&node);
+    let mut console = Console::open(&node.socket);
     let mut compared_count = 0;
     for chunk in CAPTURE.split("\n$ asterisk -rx \"").skip(1) {
         let (command, want) = chunk.split_once("\"\n").unwrap();
@@ -143,7 +144,7 @@ fn ami_command_prints_the_same_line_by_line() {
 fn our_commands_tell_what_is_going_on() {
     let node = captured_node();
     node.model.lock().unwrap().reloads = 0;
-    let mut console = Console::open(&node);
+    let mut console = Console::open(&node.socket);
     for (command, ok, want) in [
         ("core show version", true, "Lampfield "),
         ("core show uptime", true, "System uptime: "),
@@ -209,7 +210,7 @@ fn our_commands_tell_what_is_going_on() {
 #[test]
 fn lines_are_completed_by_words_and_names() {
     let node = captured_node();
-    let mut console = Console::open(&node);
+    let mut console = Console::open(&node.socket);
     for (line, want) in [
         ("dev", &["devstate"][..]),
         ("devstate ", &["change", "list"]),
@@ -235,7 +236,7 @@ fn the_socket_is_private_and_stale_ones_are_replaced() {
     let refused = Node::start_at(ami_config(), node.socket.clone(), Shards::Model);
     assert!(refused.err().unwrap().contains("another node is running there"));
     // Two clients at once, one of them talking nonsense.
-    let mut good = Console::open(&node);
+    let mut good = Console::open(&node.socket);
     let mut bad = UnixStream::connect(&node.socket).unwrap();
     bad.write_all(b"bogus\n").unwrap();
     let mut text = String::new();
@@ -253,7 +254,7 @@ fn the_socket_is_private_and_stale_ones_are_replaced() {
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let node = Node::start_at(ami_config(), socket, Shards::Model).unwrap();
-    let mut console = Console::open(&node);
+    let mut console = Console::open(&node.socket);
     assert!(console.run("core show version").1);
     assert_eq!(console.run("core stop now"), ("The node is stopping\n".to_owned(), true));
     node.stop();
@@ -290,35 +291,4 @@ fn sorted_lines(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();
     lines
-}
-
-/// A client of the console socket.
-struct Console {
-    stream: BufReader<UnixStream>,
-}
-
-impl Console {
-    fn open(node: &Node) -> Self {
-        let stream = UnixStream::connect(&node.socket).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        Self { stream: BufReader::new(stream) }
-    }
-
-    fn run(&mut self, command: &str) -> (String, bool) {
-        self.ask("run", command)
-    }
-
-    fn ask(&mut self, verb: &str, text: &str) -> (String, bool) {
-        self.stream.get_mut().write_all(format!("{verb} {text}\n").as_bytes()).unwrap();
-        let mut output = String::new();
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.stream.read_line(&mut line).unwrap(), 0, "the console hung up");
-            match line.as_str() {
-                "ok\n" => return (output, true),
-                "failed\n" => return (output, false),
-                line => output.push_str(line.strip_prefix('|').unwrap()),
-            }
-        }
-    }
 }

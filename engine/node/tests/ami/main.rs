@@ -2,6 +2,8 @@
 //! a real Asterisk, logins, limits, slow clients, and bytes nobody would send.
 
 mod console;
+#[path = "../shared/console.rs"]
+mod console_client;
 mod harness;
 mod limits;
 mod login;

@@ -1,0 +1,107 @@
+//! A phone with one subscription, over UDP.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use lampfield_wire::header::CSeq;
+use lampfield_wire::{Framing, HeaderName, Message, NameAddr};
+
+use crate::driver::answer_to;
+use crate::facts::{Facts, facts, text};
+
+/// How long what must come may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A phone.
+pub(crate) struct Phone {
+    socket: UdpSocket,
+    node: SocketAddr,
+    call_id: String,
+    exten: String,
+    to_tag: Option<String>,
+    target: String,
+    cseq: u32,
+    /// Number of the last NOTIFY.
+    pub(crate) notify_cseq: u32,
+    /// Lines with Event and Accept.
+    pub(crate) wants: String,
+    /// Address it believes to have.
+    pub(crate) contact: String,
+}
+
+impl Phone {
+    /// A phone at `ip` that watches `exten`.
+    pub(crate) fn new(node: SocketAddr, ip: [u8; 4], exten: &str) -> Self {
+        let socket = UdpSocket::bind(SocketAddr::from((ip, 0))).expect("a loopback address");
+        socket.set_read_timeout(Some(PATIENCE)).expect("set");
+        let address = socket.local_addr().expect("bound");
+        Self {
+            socket,
+            node,
+            call_id: format!("{address}-{exten}"),
+            exten: exten.to_owned(),
+            to_tag: None,
+            target: format!("sip:{exten}@{node}"),
+            cseq: 0,
+            notify_cseq: 0,
+            wants: "Event: presence\r\nAccept: application/pidf+xml\r\n".to_owned(),
+            contact: address.to_string(),
+        }
+    }
+
+    /// Sends a SUBSCRIBE, in the dialog if there is one: the answer.
+    pub(crate) fn subscribe(&mut self, expires_s: u32) -> Facts {
+        self.cseq += 1;
+        let (target, call_id, cseq, node) = (&self.target, &self.call_id, self.cseq, self.node);
+        let address = self.socket.local_addr().expect("bound");
+        let tag = self.to_tag.as_ref().map(|tag| format!(";tag={tag}")).unwrap_or_default();
+        let request = format!(
+            "SUBSCRIBE {target} SIP/2.0\r\n\
+             Via: SIP/2.0/UDP {address};branch=z9hG4bK{call_id}{cseq};rport\r\n\
+             Max-Forwards: 70\r\n\
+             From: <sip:w1@{node}>;tag=w\r\n\
+             To: <sip:{}@{node}>{tag}\r\n\
+             Call-ID: {call_id}\r\n\
+             CSeq: {cseq} SUBSCRIBE\r\n\
+             Contact: <sip:w1@{}>\r\n\
+             {}Expires: {expires_s}\r\n\
+             Content-Length: 0\r\n\r\n",
+            self.exten, self.contact, self.wants,
+        );
+        self.socket.send_to(request.as_bytes(), node).expect("sent");
+        let bytes = self.receive();
+        let response = Message::scan(&bytes, Framing::Datagram).expect("SIP");
+        assert!(!response.is_request(), "a response first: {}", text(&bytes));
+        if response.status() == Some(200) {
+            let value = |name| NameAddr::parse(response.header(name).expect("a name-addr"));
+            let (to, contact) = (value(HeaderName::To), value(HeaderName::Contact));
+            self.to_tag = Some(text(to.expect("To").tag().expect("a tag")));
+            self.target = text(contact.expect("Contact").uri);
+        }
+        facts(&bytes)
+    }
+
+    /// The next NOTIFY, answered with 200. Its number is above that of the one before.
+    pub(crate) fn notify(&mut self) -> Facts {
+        let bytes = self.receive();
+        let request = Message::scan(&bytes, Framing::Datagram).expect("SIP");
+        assert_eq!(request.method(), Some(&b"NOTIFY"[..]));
+        let number = CSeq::parse(request.header(HeaderName::CSeq).expect("a CSeq"));
+        let number = number.expect("a CSeq").number;
+        assert!(number > self.notify_cseq, "CSeq {number} after {}", self.notify_cseq);
+        self.notify_cseq = number;
+        let answer = answer_to(&request, "SIP/2.0 200 OK");
+        self.socket.send_to(&answer, self.node).expect("sent");
+        let facts = facts(&bytes);
+        assert_eq!(facts["request URI"], format!("sip:w1@{}", self.contact));
+        facts
+    }
+
+    fn receive(&self) -> Vec<u8> {
+        let mut buffer = vec![0; 65536];
+        let (length, from) = self.socket.recv_from(&mut buffer).expect("something comes");
+        assert_eq!(from, self.node, "from where we sent to");
+        buffer.truncate(length);
+        buffer
+    }
+}
