@@ -38,11 +38,13 @@ sip=$(sed -n 's/^udp //p' "$dir/ready") ami=$(sed -n 's/^ami //p' "$dir/ready")
 echo "   SIP on $sip, AMI on $ami, $("$lampfield" console --socket "$dir/console.sock" -x shards | grep -cE '^ *[0-9]+ ') shards"
 
 say "Subscribing $WATCHERS watchers, then changing states for 15 seconds"
+# On two cores the node and the generator share the machine: a generator that is late by more than
+# the usual 5 ms is let pass up to 50 ms. Its lateness is in the latencies, and printed beside them.
 code=0
 timeout 240 "$lampload" fanout --target "$sip" --change-by "ami://demo:demo@$ami" \
     --extensions "10000..$((10000 + HINTS - 1))" --device-template 'Custom:lamp{exten}' \
     --watchers "$WATCHERS" --subscribe-rate 4000/s --changes-rate 500/s --duration 15s \
-    --max-own-lateness 1s --max-wrong 0 || code=$?
+    --max-own-lateness 50ms --max-wrong 0 || code=$?
 
 end
 kill -0 "$node" 2>/dev/null && fail "the node (process $node) is still running"
