@@ -19,7 +19,7 @@ use crate::flow::{ConnectionId, Flow, Transport};
 use crate::placement::TenantId;
 use crate::record::Record;
 use crate::state::{DeviceState, Presence, PresenceState};
-use crate::subscription::{Lifecycle, Reason, Subscription, Texts};
+use crate::subscription::{Beginning, Lifecycle, Reason, Subscription, Texts};
 use crate::tag::Tag;
 use crate::{Outputs, Shard, Time};
 
@@ -238,11 +238,10 @@ impl Shard {
         let flow = Flow { transport, local, peer, connection };
         let expires_at_s = (now.as_secs_ceil() + (ends_ms - now_ms).div_ceil(1000)) as u32;
         let hop = self.hops.acquire(flow, &self.config.limits);
-        let slot = self.add_subscription(Subscription {
+        let slot = self.add_subscription(Subscription::new(Beginning {
             tag,
             extension,
             group,
-            position: 0,
             endpoint: EndpointId(endpoint_at as u32),
             hop,
             cseq,
@@ -251,20 +250,10 @@ impl Shard {
             // What was granted is not kept: it only matters to a refresh that names nothing.
             granted_s: self.config.limits.expires_default_s,
             expires_at_s,
-            armed_at_s: expires_at_s,
-            not_before_s: 0,
             state,
-            sent_generation: 0,
-            owed: true,
-            is_waiting: false,
-            unanswered_count: 0,
-            in_flight: None,
-            acked_state: None,
-            acked_at_s: 0,
-            kept_cseq: cseq,
             is_strict,
             texts,
-        });
+        }));
         if slot != tag.slot {
             self.moved.insert(tag, slot);
         }

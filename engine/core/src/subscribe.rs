@@ -10,7 +10,7 @@ use crate::config::{Dialect, Endpoint};
 use crate::extension::{ExtensionId, GroupView};
 use crate::flow::Flow;
 use crate::respond::Answer;
-use crate::subscription::{Lifecycle, Reason, Subscription, Text, Texts};
+use crate::subscription::{Beginning, Lifecycle, Reason, Subscription, Text, Texts};
 use crate::tag::Tag;
 use crate::target::{first_route, next_hop, push_route, routes};
 use crate::transaction::Seen;
@@ -176,11 +176,10 @@ impl Shard {
         let cseq = self.rng.u32(1..0x7fff);
         let is_fetch = expires_s == 0;
         let hop = self.hops.acquire(flow, &limits);
-        self.add_subscription(Subscription {
+        self.add_subscription(Subscription::new(Beginning {
             tag,
             extension: extension_id,
             group,
-            position: 0,
             endpoint: peer.id,
             hop,
             cseq,
@@ -188,20 +187,10 @@ impl Shard {
             version: 0,
             granted_s: expires_s,
             expires_at_s,
-            armed_at_s: expires_at_s,
-            not_before_s: 0,
             state: if is_fetch { Lifecycle::Ending(Reason::Timeout) } else { Lifecycle::Active },
-            sent_generation: 0,
-            owed: true,
-            is_waiting: false,
-            unanswered_count: 0,
-            in_flight: None,
-            acked_state: None,
-            acked_at_s: 0,
-            kept_cseq: cseq,
             is_strict,
             texts,
-        });
+        }));
         self.stats.counters.subscription_created += 1;
         self.stats.counters.subscription_unsubscribed += u64::from(is_fetch);
         if !is_fetch {

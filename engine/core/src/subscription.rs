@@ -57,6 +57,24 @@ pub(crate) struct Subscription {
     pub(crate) texts: Texts,
 }
 
+/// What a subscription begins with: its dialog, its place and its term.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(crate) tag: Tag,
+    pub(crate) extension: ExtensionId,
+    pub(crate) group: u16,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) hop: HopId,
+    pub(crate) cseq: u32,
+    pub(crate) remote_cseq: u32,
+    pub(crate) version: u32,
+    pub(crate) granted_s: u32,
+    pub(crate) expires_at_s: u32,
+    pub(crate) state: Lifecycle,
+    pub(crate) is_strict: bool,
+    pub(crate) texts: Texts,
+}
+
 /// Where a subscription is in its life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Lifecycle {
@@ -157,6 +175,38 @@ impl Texts {
 }
 
 impl Subscription {
+    /// A subscription whose watcher was told nothing yet and is owed a NOTIFY.
+    pub(crate) fn new(beginning: Beginning) -> Self {
+        let Beginning { tag, extension, group, endpoint, hop, cseq, remote_cseq, .. } = beginning;
+        let Beginning { version, granted_s, expires_at_s, state, is_strict, texts, .. } = beginning;
+        Self {
+            tag,
+            extension,
+            group,
+            position: 0,
+            endpoint,
+            hop,
+            cseq,
+            remote_cseq,
+            version,
+            granted_s,
+            expires_at_s,
+            armed_at_s: expires_at_s,
+            not_before_s: 0,
+            state,
+            sent_generation: 0,
+            owed: true,
+            is_waiting: false,
+            unanswered_count: 0,
+            in_flight: None,
+            acked_state: None,
+            acked_at_s: 0,
+            kept_cseq: cseq,
+            is_strict,
+            texts,
+        }
+    }
+
     /// Seconds it still runs.
     pub(crate) fn remaining_s(&self, now: Time) -> u32 {
         u64::from(self.expires_at_s).saturating_sub(now.as_secs_ceil()) as u32
