@@ -1,155 +1,147 @@
-//! Fixtures of the micro-benchmarks: messages as phones send them, and a shard with watchers.
+//! The stage of the benchmarks: one shard, and watchers that answer. No network, no executor.
 #![forbid(unsafe_code)]
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lampfield_core::command::Command;
-use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Identify, Network, Tenant};
-use lampfield_core::dialplan::Hint;
-use lampfield_core::flow::{Flow, Transport};
-use lampfield_core::limits::Limits;
+use lampfield_core::config::{Config, Endpoint, EndpointId, Identify, Network, Tenant};
+use lampfield_core::dialplan::{Dialplan, Hint};
+use lampfield_core::flow::{ConnectionId, Flow, Transport};
 use lampfield_core::placement::{Placement, ShardId, TenantId};
 use lampfield_core::state::DeviceState;
 use lampfield_core::{Input, Outputs, Shard, ShardSetup, Time};
-use lampfield_wire::{Framing, HeaderName, Message};
 
-/// A SUBSCRIBE of watcher `n` to extension 1000.
-pub fn subscribe(n: u32) -> Vec<u8> {
-    format!(
-        "SUBSCRIBE sip:1000@192.0.2.1:5060 SIP/2.0\r\n\
-         Via: SIP/2.0/UDP 192.0.2.77:5060;branch=z9hG4bK-{n:08x};rport\r\nMax-Forwards: 70\r\n\
-         From: \"Desk {n}\" <sip:w{n}@example.org>;tag=from{n:08x}\r\nTo: <sip:1000@example.org>\r\n\
-         Call-ID: bench-{n:08x}@192.0.2.77\r\nCSeq: 1 SUBSCRIBE\r\n\
-         Contact: <sip:w{n}@192.0.2.77:5060>\r\nEvent: dialog\r\n\
-         Accept: application/dialog-info+xml, application/pidf+xml\r\nExpires: 3600\r\n\
-         Supported: replaces, eventlist\r\nUser-Agent: Yealink SIP-T46S 66.86.0.15\r\n\
-         Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, NOTIFY, SUBSCRIBE, REFER, INFO\r\n\
-         Content-Length: 0\r\n\r\n"
-    )
-    .into_bytes()
-}
+const TENANT: TenantId = TenantId(0);
 
-/// The 200 that answers a NOTIFY.
-pub fn answer(notify: &[u8]) -> Vec<u8> {
-    let message = Message::scan(notify, Framing::Datagram).expect("a NOTIFY of ours");
-    let mut out = b"SIP/2.0 200 OK\r\n".to_vec();
-    use HeaderName::*;
-    for name in [Via, From, To, CallId, CSeq] {
-        lampfield_wire::push_header(
-            &mut out,
-            name.as_str(),
-            message.header(name).unwrap_or_default(),
-        );
-    }
-    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-    out
-}
-
-/// A shard with one extension, watched by `watcher_count` phones behind one edge.
+/// One shard, one extension, and watchers that answer everything, each a next hop of its own.
 #[derive(Debug)]
-pub struct Watched {
+pub struct Stage {
     shard: Shard,
     now: Time,
     out: Outputs,
-    rings: bool,
-}
-
-fn flow() -> Flow {
-    Flow {
-        transport: Transport::Udp,
-        local: ([192, 0, 2, 1], 5060).into(),
-        peer: ([192, 0, 2, 77], 5060).into(),
-        connection: Default::default(),
-    }
+    changes: usize,
+    watcher_count: usize,
 }
 
 fn config() -> Config {
-    let tenant = TenantId(0);
-    let mut config = Config {
-        tenants: vec![Tenant { name: "bench".into(), domain: None }],
-        endpoints: vec![Endpoint {
-            name: "edge".into(),
-            tenant,
-            context: "hints".into(),
-            subscribe_context: None,
-            allow_subscribe: true,
-            sub_min_expiry_s: 0,
-            notify_early_inuse_ringing: false,
-            rewrite_contact: false,
-            dialect: Dialect::Rfc,
-            auth: None,
-        }],
-        limits: Limits {
-            hop_window_initial: 1 << 20,
-            hop_window_max: 1 << 20,
-            ..Limits::default()
-        },
-        ..Config::default()
+    let mut dialplan = Dialplan::default();
+    let hint = Hint::parse("Custom:lamp", "bench:1").expect("a hint");
+    dialplan.add_hint(TENANT, "hints", "1000", hint).expect("an extension");
+    let endpoint = Endpoint {
+        name: "phones".into(),
+        tenant: TENANT,
+        context: "hints".into(),
+        subscribe_context: None,
+        allow_subscribe: true,
+        sub_min_expiry_s: 0,
+        notify_early_inuse_ringing: false,
+        rewrite_contact: false,
+        dialect: Default::default(),
+        auth: None,
     };
-    let network = Network { address: [192, 0, 2, 0].into(), prefix: 24 };
-    config.identify = Identify { networks: vec![(network, EndpointId(0))], ..Identify::default() };
-    let hint = Hint::parse("Custom:desk", "bench").expect("a hint");
-    config.dialplan.add_hint(tenant, "hints", "1000", hint).expect("an extension");
-    config
+    let everybody = Network { address: Ipv4Addr::UNSPECIFIED.into(), prefix: 0 };
+    Config {
+        tenants: vec![Tenant { name: "bench".into(), domain: None }],
+        endpoints: vec![endpoint],
+        identify: Identify { networks: vec![(everybody, EndpointId(0))], ..Identify::default() },
+        dialplan,
+        ..Config::default()
+    }
 }
 
-impl Watched {
+fn flow(watcher: usize) -> Flow {
+    Flow {
+        transport: Transport::Udp,
+        local: "192.0.2.1:5060".parse().expect("an address"),
+        peer: SocketAddr::from(([10, 0, (watcher >> 8) as u8, watcher as u8], 5060)),
+        connection: ConnectionId::default(),
+    }
+}
+
+impl Stage {
     /// Subscribes the watchers, and answers their first NOTIFYs.
-    pub fn new(watcher_count: u32) -> Self {
-        let setup = ShardSetup {
+    pub fn new(watcher_count: usize) -> Self {
+        let shard = Shard::new(ShardSetup {
             id: ShardId(0),
             placement: Placement::new(1),
             config: Arc::new(config()),
-            seed: 7,
+            seed: 1,
             unix_at_zero_ms: 0,
             durable: false,
-        };
+        });
         let now = Time::from_secs(1);
-        let mut watched =
-            Self { shard: Shard::new(setup), now, out: Outputs::default(), rings: false };
-        for n in 0..watcher_count {
-            watched.input(Input::Message { flow: flow(), bytes: &subscribe(n) });
-            watched.answer_all();
+        let mut stage = Self { shard, now, out: Outputs::default(), changes: 0, watcher_count };
+        stage.run();
+        for watcher in 0..watcher_count {
+            let flow = flow(watcher);
+            let request = format!(
+                "SUBSCRIBE sip:1000@example.com SIP/2.0\r\n\
+                 Via: SIP/2.0/UDP {peer};branch=z9hG4bKs{watcher}\r\nMax-Forwards: 70\r\n\
+                 From: <sip:w{watcher}@example.com>;tag=f{watcher}\r\n\
+                 To: <sip:1000@example.com>\r\nCall-ID: c{watcher}\r\nCSeq: 1 SUBSCRIBE\r\n\
+                 Contact: <sip:w{watcher}@{peer}>\r\nEvent: presence\r\n\
+                 Accept: application/pidf+xml\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n",
+                peer = flow.peer
+            );
+            let input = Input::Message { flow, bytes: request.as_bytes() };
+            stage.shard.handle(input, stage.now, &mut stage.out);
+            stage.run();
+            stage.answer();
         }
-        let held = watched.shard.stats().subscription_count;
-        assert_eq!(held, u64::from(watcher_count), "everybody is in");
-        watched
+        stage
     }
 
-    /// Changes the lamp, sends every NOTIFY and takes every answer. How many there were.
-    pub fn change(&mut self) -> usize {
-        self.rings = !self.rings;
-        let state = if self.rings { DeviceState::Ringing } else { DeviceState::NotInUse };
-        let device = "Custom:desk".into();
-        self.input(Input::Command(Command::SetDevice { tenant: TenantId(0), device, state }));
-        let mut sent_count = self.answer_all();
-        while self.shard.next_deadline() == Some(Time::ZERO) {
-            self.input(Input::Tick);
-            sent_count += self.answer_all();
-        }
-        sent_count
-    }
-
-    fn input(&mut self, input: Input<'_>) {
-        self.shard.handle(input, self.now, &mut self.out);
-    }
-
-    /// Answers what was sent, until nothing more is.
-    fn answer_all(&mut self) -> usize {
-        let mut sent_count = 0;
-        loop {
-            let notifies = self.out.messages().filter(|(_, bytes)| bytes.starts_with(b"NOTIFY"));
-            let answers: Vec<Vec<u8>> = notifies.map(|(_, bytes)| answer(bytes)).collect();
-            self.out.clear();
-            if answers.is_empty() {
-                return sent_count;
-            }
-            sent_count += answers.len();
-            for bytes in answers {
-                self.input(Input::Message { flow: flow(), bytes: &bytes });
-            }
+    /// Goes on until nothing is due.
+    fn run(&mut self) {
+        while self.shard.next_deadline().is_some_and(|at| at <= self.now) {
+            self.shard.handle(Input::Tick, self.now, &mut self.out);
         }
     }
+
+    /// Changes the lamp; returns how long telling everybody took.
+    pub fn change(&mut self) -> Duration {
+        self.now = self.now + Duration::from_millis(1);
+        self.changes += 1;
+        let state = [DeviceState::NotInUse, DeviceState::InUse][self.changes % 2];
+        let command = Command::SetDevice { tenant: TENANT, device: "Custom:lamp".into(), state };
+        let begun = Instant::now();
+        self.shard.handle(Input::Command(command), self.now, &mut self.out);
+        self.run();
+        let took = begun.elapsed();
+        assert_eq!(self.out.messages().len(), self.watcher_count);
+        took
+    }
+
+    /// Answers every NOTIFY that went out; returns how long the shard took to read the answers.
+    pub fn answer(&mut self) -> Duration {
+        let answers: Vec<(Flow, String)> = self
+            .out
+            .messages()
+            .filter(|(_, bytes)| bytes.starts_with(b"NOTIFY"))
+            .map(|(flow, bytes)| (flow, ok_to(&String::from_utf8_lossy(bytes))))
+            .collect();
+        self.out.clear();
+        let begun = Instant::now();
+        for (flow, bytes) in &answers {
+            let input = Input::Message { flow: *flow, bytes: bytes.as_bytes() };
+            self.shard.handle(input, self.now, &mut self.out);
+        }
+        let took = begun.elapsed();
+        assert_eq!(self.shard.in_flight_count(), 0);
+        self.out.clear();
+        took
+    }
+}
+
+/// A 200 to a request.
+fn ok_to(request: &str) -> String {
+    let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+    let lines = request.lines().take_while(|line| !line.is_empty());
+    let lines = lines.filter(|line| copied.iter().any(|name| line.starts_with(name)));
+    let head: String = lines.map(|line| format!("{line}\r\n")).collect();
+    format!("SIP/2.0 200 OK\r\n{head}Content-Length: 0\r\n\r\n")
 }
 
 #[cfg(test)]
@@ -158,7 +150,11 @@ mod tests {
 
     #[test]
     fn every_change_reaches_every_watcher() {
-        let mut watched = Watched::new(100);
-        assert_eq!([watched.change(), watched.change()], [100, 100]);
+        let mut stage = Stage::new(100);
+        for _ in 0..2 {
+            stage.change();
+            assert_eq!(stage.out.messages().len(), 100);
+            stage.answer();
+        }
     }
 }
