@@ -10,6 +10,7 @@ use std::time::Instant;
 use lampfield_core::command::{Answer, Command, ExtensionRow, Query};
 use lampfield_core::dialplan::Found;
 use lampfield_core::placement::TenantId;
+use lampfield_core::provider::Provider;
 use lampfield_core::state::{
     DeviceState, FunctionError, Presence, parse_device_write, parse_presence_write,
 };
@@ -45,6 +46,19 @@ pub(crate) enum SetError {
     /// The owner cannot be told.
     #[error(transparent)]
     Shard(#[from] ShardError),
+}
+
+/// Whether the Asterisk commands may set states of a name: its provider allows it, and something
+/// stands behind the label.
+fn check_settable(
+    provider: Option<&Provider>,
+    name: &str,
+    label: &'static str,
+) -> Result<(), SetError> {
+    match provider.is_some_and(|provider| provider.settable) && !name.ends_with(':') {
+        true => Ok(()),
+        false => Err(SetError::NotSettable(name.to_owned(), label)),
+    }
 }
 
 impl Node {
@@ -162,10 +176,7 @@ impl Node {
         value: &str,
     ) -> Result<(), SetError> {
         let core = Arc::clone(&self.config().core);
-        let settable = core.providers.of_presence(name).is_some_and(|p| p.settable);
-        if !settable || name.ends_with(':') {
-            return Err(SetError::NotSettable(name.to_owned(), "CustomPresence"));
-        }
+        check_settable(core.providers.of_presence(name), name, "CustomPresence")?;
         let write = parse_presence_write(value)?;
         let (presentity, presence) = (name.into(), write.presence);
         let command = Command::SetPresence { tenant, presentity, presence, written: value.into() };
@@ -180,10 +191,7 @@ impl Node {
         value: &str,
     ) -> Result<(), SetError> {
         let core = Arc::clone(&self.config().core);
-        let settable = core.providers.of_device(name).is_some_and(|p| p.settable);
-        if !settable || name.ends_with(':') {
-            return Err(SetError::NotSettable(name.to_owned(), "Custom"));
-        }
+        check_settable(core.providers.of_device(name), name, "Custom")?;
         let state = parse_device_write(value)?;
         Ok(self.report_device(tenant, name, state).await?)
     }
