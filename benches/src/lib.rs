@@ -39,6 +39,7 @@ fn config() -> Config {
         notify_early_inuse_ringing: false,
         rewrite_contact: false,
         dialect: Default::default(),
+        notify_bytes_max: None,
         auth: None,
     };
     let everybody = Network { address: Ipv4Addr::UNSPECIFIED.into(), prefix: 0 };

@@ -16,32 +16,14 @@ use crate::auth::{Authenticator, Verdict};
 use crate::body::Format;
 use crate::config::{Config, Dialect, Endpoint, EndpointId};
 use crate::flow::Flow;
+use crate::package::Package;
 use crate::respond::Answer;
 
-/// Event packages served.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Package {
-    Presence,
-    Dialog,
-}
-
-impl Package {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Presence => "presence",
-            Self::Dialog => "dialog",
-        }
-    }
-
-    fn from_name(name: &[u8]) -> Option<Self> {
-        [Self::Presence, Self::Dialog].into_iter().find(|p| p.name().as_bytes() == name)
-    }
-
-    const fn default_format(self) -> Format {
-        match self {
-            Self::Presence => Format::Pidf,
-            Self::Dialog => Format::DialogInfo,
-        }
+/// The format of a package when the request names none.
+const fn default_format(package: Package) -> Format {
+    match package {
+        Package::Presence => Format::Pidf,
+        Package::Dialog => Format::DialogInfo,
     }
 }
 
@@ -254,7 +236,7 @@ fn negotiate(request: &Message<'_>, package: Package, count_max: usize) -> Optio
     let mut values =
         request.values(HeaderName::Accept).take(count_max).filter(|v| !is_container(v)).peekable();
     if values.peek().is_none() {
-        return Some(package.default_format());
+        return Some(default_format(package));
     }
     values.find_map(|value| {
         [Format::Pidf, Format::Xpidf, Format::CpimPidf, Format::DialogInfo]

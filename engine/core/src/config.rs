@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::dialplan::Dialplan;
 use crate::limits::Limits;
+use crate::list::Lists;
 use crate::placement::TenantId;
 use crate::provider::Providers;
 
@@ -20,6 +21,8 @@ pub struct Config {
     pub identify: Identify,
     /// Hints of all tenants.
     pub dialplan: Dialplan,
+    /// Resource lists of all tenants.
+    pub lists: Lists,
     /// Who supplies device and presence states.
     pub providers: Providers,
     /// Text of `Server` and `User-Agent`.
@@ -77,6 +80,9 @@ pub struct Endpoint {
     pub rewrite_contact: bool,
     /// Shapes of what it gets.
     pub dialect: Dialect,
+    /// Bytes of one NOTIFY at most; a list that needs more is split over several. `None`: what
+    /// one datagram carries ([`Limits::notify_bytes_max`]).
+    pub notify_bytes_max: Option<u32>,
     /// Credentials it must prove; `None` trusts the source address alone.
     pub auth: Option<Auth>,
 }

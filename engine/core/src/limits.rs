@@ -48,6 +48,18 @@ pub struct Limits {
     pub view_count_max: usize,
     /// Bytes of dialog state (Call-ID, URIs, routes, tags) kept for one subscription; beyond: 513.
     pub dialog_bytes_max: usize,
+    /// Members of one list subscription, nested lists included. Beyond: 403 with a reason.
+    pub list_member_count_max: usize,
+    /// Lists within lists, the outermost included. Deeper ones are left out, as loops are.
+    pub list_depth_max: usize,
+    /// Bytes of one NOTIFY where the endpoint names no bound of its own: one UDP datagram, with
+    /// room for what tunnels add (Asterisk's own is the same). A list that needs more is split.
+    pub notify_bytes_max: usize,
+    /// Bytes of one NOTIFY to a watcher who did not answer a larger one: a datagram that no
+    /// network has to cut into fragments.
+    pub notify_bytes_whole: usize,
+    /// Bytes of a list inside a request after decompression. Beyond: 413.
+    pub request_list_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -73,6 +85,11 @@ impl Default for Limits {
             accept_value_count_max: 64,
             view_count_max: 256,
             dialog_bytes_max: 4096,
+            list_member_count_max: 2000,
+            list_depth_max: 8,
+            notify_bytes_max: 64_000,
+            notify_bytes_whole: 1400,
+            request_list_bytes_max: 262_144,
         }
     }
 }

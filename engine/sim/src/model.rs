@@ -175,6 +175,7 @@ impl Model {
                 notify_early_inuse_ringing: early,
                 rewrite_contact: false,
                 dialect,
+                notify_bytes_max: None,
                 auth: None,
             });
             let network = Network { address: [10, index as u8, 0, 0].into(), prefix: 16 };

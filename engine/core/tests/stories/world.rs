@@ -66,6 +66,7 @@ pub(crate) fn config(dialect: Dialect) -> Config {
         notify_early_inuse_ringing,
         rewrite_contact: false,
         dialect,
+        notify_bytes_max: None,
         auth: None,
     };
     let network = |text: &str| Network { address: text.parse().expect("an address"), prefix: 24 };

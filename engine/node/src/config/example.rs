@@ -39,6 +39,7 @@ pub(super) fn embedded(draft: &mut Draft, dialect: Option<Dialect>) {
         notify_early_inuse_ringing: false,
         rewrite_contact: false,
         dialect: draft.core.dialect,
+        notify_bytes_max: None,
         auth: None,
     };
     if let Some(endpoint) = draft.endpoint(&place, endpoint) {

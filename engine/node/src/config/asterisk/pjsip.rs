@@ -188,6 +188,7 @@ fn endpoint(section: &Section, tenant: TenantId, auths: &Auths<'_>, draft: &mut 
         sub_min_expiry_s: section.number("sub_min_expiry", 0, 0, problems),
         notify_early_inuse_ringing: section.flag("notify_early_inuse_ringing", false, problems),
         rewrite_contact: section.flag("rewrite_contact", false, problems),
+        notify_bytes_max: None,
         dialect: Dialect::Asterisk,
         auth,
     };

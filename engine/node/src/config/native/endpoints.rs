@@ -53,6 +53,7 @@ impl Native<'_> {
                 sub_min_expiry_s: endpoint.sub_min_expiry_s,
                 notify_early_inuse_ringing: endpoint.notify_early_inuse_ringing,
                 rewrite_contact: endpoint.rewrite_contact,
+                notify_bytes_max: None,
                 dialect: endpoint.dialect.map_or(dialect, Dialect::from),
                 auth,
             },
