@@ -22,25 +22,28 @@ need_rust() {
 
 # need_programs PROGRAM:PACKAGE...: installs the Debian packages of those that are missing.
 need_programs() {
-    local pair packages=() as_root=()
+    local pair packages=()
     for pair in "$@"; do
         command -v "${pair%%:*}" >/dev/null || packages+=("${pair#*:}")
     done
-    [ ${#packages[@]} -gt 0 ] || return 0
-    local how="apt-get install ${packages[*]}"
+    [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_packages() {
+    local how="apt-get install $*" log
     command -v apt-get >/dev/null ||
-        fail "missing: ${packages[*]} (Debian's names), and there is no apt-get here to install them"
-    if [ "$(id -u)" != 0 ]; then
-        command -v sudo >/dev/null ||
-            fail "missing: ${packages[*]}, and neither root nor sudo to install them. As root: $how"
-        as_root=(sudo)
-    fi
-    say "Installing Debian packages: ${packages[*]}"
-    local log
+        fail "missing: $* (Debian's names), and there is no apt-get here to install them"
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+        fail "missing: $*, and neither root nor sudo to install them. As root: $how"
+    say "Installing Debian packages: $*"
     log=$(mktemp)
-    "${as_root[@]}" apt-get update -q >"$log" 2>&1 || true
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
-        --no-install-recommends "${packages[@]}" >>"$log" 2>&1 ||
+    as_root apt-get update -q >"$log" 2>&1 || true
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
+        --no-install-recommends "$@" >>"$log" 2>&1 ||
         { tail -n 20 "$log" >&2; rm -f "$log"; fail "this did not work: $how"; }
     rm -f "$log"
 }

@@ -36,9 +36,12 @@ struct Cli {
 enum Command {
     /// Lampfield, Kamailio (if installed) and the bare system calls, side by side.
     Compare {
-        /// Fewer and shorter runs: about two minutes.
+        /// Fewer and shorter runs: about a minute.
         #[arg(long)]
         quick: bool,
+        /// Leave Kamailio out even if it is installed.
+        #[arg(long)]
+        without_kamailio: bool,
         #[command(flatten)]
         options: Options,
     },
@@ -78,9 +81,10 @@ struct Options {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Compare { quick, options } => {
+        Command::Compare { quick, without_kamailio, options } => {
             let mut runner = Runner::new(options.binaries)?;
-            for case in cases::compare(quick, kamailio::is_installed()) {
+            let with_kamailio = !without_kamailio && kamailio::is_installed();
+            for case in cases::compare(quick, with_kamailio) {
                 runner.run(&case)?;
             }
             finish(&runner, options.record)

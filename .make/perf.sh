@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# `perf.sh full`: every run of `perf compare`, beside Kamailio and the bare system calls, recorded.
+# `perf.sh smoke`: its short runs of ours. Figures are told and never make it fail; a wrong lamp does.
+. "$(dirname "$0")/common.sh"
+
+mode=${1:?full or smoke}
+# glommio's build script compiles liburing with cc and make, and calls git.
+need_rust
+need_programs cc:build-essential make:make git:git taskset:util-linux
+[ "$(nproc)" -ge 2 ] || fail "two cores are needed: one for the server, one for the generator"
+
+# The generator has 10,000 sockets.
+descriptors=12000
+[ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge "$descriptors" ] ||
+    ulimit -n "$descriptors" 2>/dev/null ||
+    fail "$descriptors file descriptors are needed, the hard limit is $(ulimit -Hn)"
+
+# Debian starts a server of its own with the package; ours has another port and configuration.
+need_kamailio() {
+    export PATH="$PATH:/usr/sbin"
+    local modules=(/usr/lib/*/kamailio/modules/presence_xml.so) is_new=
+    command -v kamailio >/dev/null || is_new=yes
+    [ -z "$is_new" ] && [ -e "${modules[0]}" ] && return
+    install_packages kamailio kamailio-presence-modules
+    if [ -n "$is_new" ] && [ -d /run/systemd/system ]; then
+        say "Stopping the kamailio service that Debian has just started"
+        as_root systemctl disable -q --now kamailio || true
+    fi
+}
+
+case $mode in
+full)
+    need_kamailio
+    arguments=(compare --record)
+    said="Measuring: 100 to 100,000 watchers, 1 and 2 shards, Kamailio, bare system calls (8 minutes)"
+    ;;
+smoke)
+    arguments=(compare --quick --without-kamailio)
+    said="Measuring: 100 to 10,000 watchers, 1 and 2 shards, bare system calls (under a minute)"
+    ;;
+*) fail "$mode: full or smoke" ;;
+esac
+
+say "Building lampfield, lampload and perf (release; minutes the first time, seconds later)"
+cargo build --release -q -p lampfield -p lampload -p lampfield-perf
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+say "$said"
+begun=$SECONDS
+TMPDIR=$dir "$TARGET/release/perf" "${arguments[@]}"
+say "Measured in $((SECONDS - begun)) s. What the columns mean, and what may not be compared: docs/MEASURING.md"
