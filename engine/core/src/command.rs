@@ -115,6 +115,25 @@ pub enum Answer {
     Subscriptions(Vec<SubscriptionRow>, usize),
     /// To [`Query::Stats`].
     Stats(Box<Stats>),
+    /// To [`crate::Input::Change`], from the shard that owns the source: the other shards that
+    /// confirm it, each with one [`Answer::Confirmed`] under the same number. These may come first.
+    Changed(Result<Box<[ShardId]>, Refusal>),
+    /// This shard has applied the change.
+    Confirmed,
+}
+
+/// Why a change was not made. Nothing has changed then.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The table of sources is full.
+    #[error("its shard holds {count_max} sources already (source_count_max)")]
+    TooManySources {
+        /// The limit.
+        count_max: u32,
+    },
+    /// The command is not a change of a state.
+    #[error("only states can be changed so")]
+    NotAState,
 }
 
 /// A device as a shard knows it.

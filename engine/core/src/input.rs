@@ -22,8 +22,16 @@ pub enum Input<'a> {
         /// The message.
         message: ShardMessage,
     },
-    /// A change from the control plane.
+    /// A change from the control plane that nobody waits for.
     Command(Command),
+    /// A change of a state, to be answered under `id` ([`crate::command::Answer::Changed`]). It is
+    /// applied when the shards that the answer names have confirmed it as well.
+    Change {
+        /// Returned in the [`crate::command::Reply`]s.
+        id: u64,
+        /// The change.
+        command: Command,
+    },
     /// A question from the control plane, to be answered under `id`.
     Query {
         /// Returned in the [`crate::command::Reply`].

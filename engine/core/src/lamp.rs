@@ -7,35 +7,72 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::command::Event;
+use crate::command::{Answer, Command, Event, Refusal, Reply};
 use crate::config::Dialect;
 use crate::dialplan::{Found, Hint};
 use crate::extension::{Change, Extension, ExtensionId};
 use crate::mesh::{ShardMessage, SourceState};
 use crate::placement::{ShardId, TenantId};
-use crate::source::{SourceKey, canonical_name};
+use crate::source::{Attached, SourceKey, canonical_name};
 use crate::state::{DeviceState, ExtensionState, Presence};
 use crate::{Outputs, Shard, Time};
 
 impl Shard {
+    /// A change somebody waits for: answered with the shards that will confirm it.
+    pub(crate) fn on_change(&mut self, id: u64, command: Command, now: Time, out: &mut Outputs) {
+        let changed = self.change(command, now, out).map(|(tenant, attached)| {
+            // A hint that grew is told to all shards, now or by an equal report just before.
+            let grows_hints = self.config.dialplan.autohint_contexts(tenant).next().is_some();
+            let is_told =
+                |shard: &ShardId| grows_hints || attached.iter().any(|(at, _)| at == shard);
+            let others = self.placement.shards().filter(|shard| *shard != self.id);
+            let others: Box<[ShardId]> = others.filter(is_told).collect();
+            let confirm = others.iter().map(|&shard| (shard, ShardMessage::Confirm { id }));
+            out.to_shards.extend(confirm);
+            others
+        });
+        out.replies.push(Reply { id, shard: self.id, answer: Answer::Changed(changed) });
+    }
+
+    /// Sets a state. Whose it is, and the shards that hint at it: they have been told, now or
+    /// when it took this value.
+    pub(crate) fn change(
+        &mut self,
+        command: Command,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Result<(TenantId, Attached), Refusal> {
+        let changed = match command {
+            Command::SetDevice { tenant, device, state } => {
+                self.set_device(tenant, &device, state, now, out).map(|told| (tenant, told))
+            }
+            Command::SetPresence { tenant, presentity, presence, written } => self
+                .set_presence((tenant, presentity), presence, written, now, out)
+                .map(|told| (tenant, told)),
+            Command::Reload(_) | Command::Restore(_) | Command::ListenEvents(_) => {
+                Err(Refusal::NotAState)
+            }
+        };
+        self.stats.counters.command_refused += u64::from(changed.is_err());
+        changed
+    }
+
     /// A device state was reported. An equal one is dropped, as everywhere.
-    pub(crate) fn set_device(
+    fn set_device(
         &mut self,
         tenant: TenantId,
         device: &str,
         state: DeviceState,
         now: Time,
         out: &mut Outputs,
-    ) {
+    ) -> Result<Attached, Refusal> {
         let key = (tenant, canonical_name(&self.config.providers, device));
-        let Some(source) = self.sources.get_or_insert(key, self.config.limits.source_count_max)
-        else {
-            self.stats.counters.command_refused += 1;
-            return;
-        };
+        let count_max = self.config.limits.source_count_max;
+        let source = self.sources.get_or_insert(key, count_max);
+        let source = source.ok_or(Refusal::TooManySources { count_max })?;
         if source.device == Some(state) {
             self.stats.counters.source_repeated += 1;
-            return;
+            return Ok(source.attached.clone());
         }
         source.device = Some(state);
         let told = source.state();
@@ -49,23 +86,22 @@ impl Shard {
         }
         self.auto_hint(tenant, &device, true, now, out);
         self.tell(&attached, told, now, out);
+        Ok(attached)
     }
 
     /// A presence was set. It is told even if it is equal; hints notice only a difference.
-    pub(crate) fn set_presence(
+    fn set_presence(
         &mut self,
         (tenant, presentity): (TenantId, Arc<str>),
         presence: Presence,
         written: Arc<str>,
         now: Time,
         out: &mut Outputs,
-    ) {
+    ) -> Result<Attached, Refusal> {
         let key = (tenant, canonical_name(&self.config.providers, &presentity));
-        let Some(source) = self.sources.get_or_insert(key, self.config.limits.source_count_max)
-        else {
-            self.stats.counters.command_refused += 1;
-            return;
-        };
+        let count_max = self.config.limits.source_count_max;
+        let source = self.sources.get_or_insert(key, count_max);
+        let source = source.ok_or(Refusal::TooManySources { count_max })?;
         let is_equal = source.presence.as_ref().is_some_and(|(old, _)| *old == presence);
         source.presence = Some((presence.clone(), Arc::clone(&written)));
         let told = source.state();
@@ -76,37 +112,44 @@ impl Shard {
         }
         if is_equal {
             self.stats.counters.source_repeated += 1;
-            return;
+            return Ok(attached);
         }
         self.stats.counters.source_changed += 1;
         self.tell(&attached, told, now, out);
+        Ok(attached)
     }
 
     /// Tells the shards that hint at a source, this one included.
     pub(crate) fn tell(
         &mut self,
-        shards: &[ShardId],
+        shards: &[(ShardId, u32)],
         state: SourceState,
         now: Time,
         out: &mut Outputs,
     ) {
-        for &shard in shards {
+        for &(shard, serial) in shards {
             if shard == self.id {
-                self.on_source(&state, now, out);
+                self.on_source(serial, &state, now, out);
             } else {
-                out.to_shards.push((shard, ShardMessage::Source(state.clone())));
+                let state = state.clone();
+                out.to_shards.push((shard, ShardMessage::Source { serial, state }));
             }
         }
     }
 
     /// A shard (maybe this one) hints at a source of ours from now on.
-    pub(crate) fn attach(&mut self, from: ShardId, key: SourceKey, now: Time, out: &mut Outputs) {
+    pub(crate) fn attach(
+        &mut self,
+        (from, serial): (ShardId, u32),
+        key: SourceKey,
+        now: Time,
+        out: &mut Outputs,
+    ) {
         let count_max = self.config.limits.source_count_max;
         let state = match self.sources.get_or_insert(key.clone(), count_max) {
             Some(source) => {
-                if !source.attached.contains(&from) {
-                    source.attached.push(from);
-                }
+                source.attached.retain(|(attached, _)| *attached != from);
+                source.attached.push((from, serial));
                 source.state()
             }
             // The table is full: its watchers see the initial state, and the counter says why.
@@ -115,12 +158,18 @@ impl Shard {
                 SourceState { tenant: key.0, name: key.1, device: None, presence: None }
             }
         };
-        self.tell(&[from], state, now, out);
+        self.tell(&[(from, serial)], state, now, out);
     }
 
     /// The owner of a source speaks: every extension that hints at it is looked at again.
-    pub(crate) fn on_source(&mut self, state: &SourceState, now: Time, out: &mut Outputs) {
-        let updated = self.links.update(state, now, &self.config.providers);
+    pub(crate) fn on_source(
+        &mut self,
+        serial: u32,
+        state: &SourceState,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        let updated = self.links.update(serial, state, now, &self.config.providers);
         let Some((link, is_first)) = updated else { return };
         let extensions: SmallVec<[ExtensionId; 4]> =
             self.links.get(link).extensions.iter().copied().collect();
@@ -332,7 +381,7 @@ impl Shard {
         let hint = Arc::clone(&self.extensions[id].hint);
         let tenant = self.extensions[id].tenant;
         let config = Arc::clone(&self.config);
-        let mut new_keys: SmallVec<[SourceKey; 2]> = SmallVec::new();
+        let mut new_keys: SmallVec<[(SourceKey, u32); 2]> = SmallVec::new();
         let mut unknown_count = 0;
         let mut links = [SmallVec::<[u32; 2]>::new(), SmallVec::new()];
         for (names, links) in [&hint.devices, &hint.presence].into_iter().zip(&mut links) {
@@ -342,7 +391,7 @@ impl Shard {
                 unknown_count += u32::from(!self.links.get(link).known);
                 links.push(link);
                 if is_new {
-                    new_keys.push(key);
+                    new_keys.push((key, self.links.get(link).serial));
                 }
             }
         }
@@ -353,12 +402,12 @@ impl Shard {
         extension.unknown_count = unknown_count;
         extension.is_told |= unknown_count == 0;
         extension.recompute(&self.links, now);
-        for key in new_keys {
-            let owner = self.placement.shard_of_source(key.0, &key.1);
+        for ((tenant, name), serial) in new_keys {
+            let owner = self.placement.shard_of_source(tenant, &name);
             if owner == self.id {
-                self.attach(self.id, key, now, out);
+                self.attach((self.id, serial), (tenant, name), now, out);
             } else {
-                out.to_shards.push((owner, ShardMessage::Attach { tenant: key.0, name: key.1 }));
+                out.to_shards.push((owner, ShardMessage::Attach { tenant, name, serial }));
             }
         }
     }

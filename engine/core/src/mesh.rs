@@ -24,6 +24,8 @@ pub enum ShardMessage {
         tenant: TenantId,
         /// Its name.
         name: Arc<str>,
+        /// The sender's number for this attachment, to tell it from an earlier one.
+        serial: u32,
     },
     /// The sender hints at it no longer.
     Detach {
@@ -33,7 +35,13 @@ pub enum ShardMessage {
         name: Arc<str>,
     },
     /// State of a source, from its owner.
-    Source(SourceState),
+    Source {
+        /// The attachment it answers to. What was said to an earlier one, and is overtaken by a
+        /// detachment and an attachment, may be older than what the control plane was told.
+        serial: u32,
+        /// The state.
+        state: SourceState,
+    },
     /// A context with `autohints` gained a hint; every shard must find it from now on.
     AutoHint {
         /// Whose context.
@@ -44,6 +52,12 @@ pub enum ShardMessage {
         exten: Arc<str>,
         /// Its hint.
         hint: Arc<Hint>,
+    },
+    /// Somebody waits for the receiver to have applied what the sender has said so far. Order is
+    /// kept, so that is so when this arrives: [`crate::command::Answer::Confirmed`].
+    Confirm {
+        /// The number the change was made under.
+        id: u64,
     },
 }
 

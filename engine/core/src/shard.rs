@@ -7,7 +7,7 @@ use lampfield_wire::{Framing, HeaderName, Message};
 
 use crate::admission::{self, ACCEPT, ALLOW, ALLOW_EVENTS};
 use crate::auth::Authenticator;
-use crate::command::Command;
+use crate::command::{self, Command, Reply};
 use crate::config::{Config, Dialect};
 use crate::dialplan::Hint;
 use crate::ended::Ended;
@@ -129,6 +129,7 @@ impl Shard {
             Input::Message { flow, bytes } => self.on_message(flow, bytes, now, out),
             Input::Shard { from, message } => self.on_shard(from, message, now, out),
             Input::Command(command) => self.on_command(command, now, out),
+            Input::Change { id, command } => self.on_change(id, command, now, out),
             Input::Query { id, query } => self.answer(id, query, now, out),
             // The next NOTIFY opens a new connection; nothing to do until then.
             Input::ConnectionClosed(_) => {}
@@ -180,11 +181,9 @@ impl Shard {
 
     fn on_command(&mut self, command: Command, now: Time, out: &mut Outputs) {
         match command {
-            Command::SetDevice { tenant, device, state } => {
-                self.set_device(tenant, &device, state, now, out);
-            }
-            Command::SetPresence { tenant, presentity, presence, written } => {
-                self.set_presence((tenant, presentity), presence, written, now, out);
+            // Nobody waits for an answer; the counter keeps what was refused.
+            Command::SetDevice { .. } | Command::SetPresence { .. } => {
+                let _ = self.change(command, now, out);
             }
             Command::Reload(config) => self.reload(config, now, out),
             Command::Restore(record) => self.restore(&record, now, out),
@@ -195,11 +194,16 @@ impl Shard {
     fn on_shard(&mut self, from: ShardId, message: ShardMessage, now: Time, out: &mut Outputs) {
         match message {
             ShardMessage::Sip { flow, bytes } => self.on_message(flow, &bytes, now, out),
-            ShardMessage::Attach { tenant, name } => self.attach(from, (tenant, name), now, out),
+            ShardMessage::Attach { tenant, name, serial } => {
+                self.attach((from, serial), (tenant, name), now, out);
+            }
             ShardMessage::Detach { tenant, name } => self.sources.detach(&(tenant, name), from),
-            ShardMessage::Source(state) => self.on_source(&state, now, out),
+            ShardMessage::Source { serial, state } => self.on_source(serial, &state, now, out),
             ShardMessage::AutoHint { tenant, context, exten, hint } => {
                 self.on_auto_hint((tenant, context, exten), hint, now, out);
+            }
+            ShardMessage::Confirm { id } => {
+                out.replies.push(Reply { id, shard: self.id, answer: command::Answer::Confirmed });
             }
         }
     }

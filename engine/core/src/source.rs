@@ -29,8 +29,11 @@ pub(crate) struct Source {
     /// The presence, and the value as it was written.
     pub(crate) presence: Option<(Presence, Arc<str>)>,
     /// Shards that hint at it.
-    pub(crate) attached: SmallVec<[ShardId; 2]>,
+    pub(crate) attached: Attached,
 }
+
+/// Shards that hint at a source, with the number each gave its attachment.
+pub(crate) type Attached = SmallVec<[(ShardId, u32); 2]>;
 
 impl Source {
     /// What those who hint at it are told.
@@ -80,8 +83,8 @@ impl Sources {
         if self.slab.len() >= count_max {
             return None;
         }
-        let source =
-            Source { key: key.clone(), device: None, presence: None, attached: SmallVec::new() };
+        let attached = Attached::new();
+        let source = Source { key: key.clone(), device: None, presence: None, attached };
         let id = self.slab.insert(source);
         self.index.insert(key, id);
         Some(&mut self.slab[id])
@@ -91,7 +94,7 @@ impl Sources {
     pub(crate) fn detach(&mut self, key: &SourceKey, shard: ShardId) {
         let Some(&id) = self.index.get(key) else { return };
         let source = &mut self.slab[id];
-        source.attached.retain(|attached| *attached != shard);
+        source.attached.retain(|(attached, _)| *attached != shard);
         if source.is_idle() {
             self.index.remove(key);
             self.slab.remove(id);
@@ -108,6 +111,8 @@ pub(crate) struct Link {
     pub(crate) key: SourceKey,
     pub(crate) device: DeviceState,
     pub(crate) presence: Presence,
+    /// Number of the attachment.
+    pub(crate) serial: u32,
     /// False until the owner has told us the state for the first time.
     pub(crate) known: bool,
     /// When the state last changed here; `None` if nobody ever reported it.
@@ -121,11 +126,12 @@ pub(crate) struct Link {
 pub(crate) struct Links {
     slab: Slab<Link>,
     index: Index,
+    next_serial: u32,
 }
 
 impl Links {
     pub(crate) fn new(hasher: ahash::RandomState) -> Self {
-        Self { slab: Slab::default(), index: Index::with_hasher(hasher) }
+        Self { slab: Slab::default(), index: Index::with_hasher(hasher), next_serial: 0 }
     }
 
     pub(crate) fn get(&self, id: LinkId) -> &Link {
@@ -148,7 +154,10 @@ impl Links {
             self.slab[id].extensions.push(extension);
             return (id, false);
         }
+        let serial = self.next_serial;
+        self.next_serial = serial.wrapping_add(1);
         let link = Link {
+            serial,
             device: providers.initial_device(&key.1),
             presence: Presence::default(),
             key: key.clone(),
@@ -175,15 +184,19 @@ impl Links {
         Some(link.key)
     }
 
-    /// Takes over what the owner says. `None` if nothing changed for this shard; else whether
-    /// it is the first word on this source.
+    /// Takes over what the owner says to attachment `serial`. `None` if nothing changed for this
+    /// shard; else whether it is the first word on this source.
     pub(crate) fn update(
         &mut self,
+        serial: u32,
         state: &SourceState,
         now: Time,
         providers: &Providers,
     ) -> Option<(LinkId, bool)> {
         let (id, link) = self.find(&(state.tenant, Arc::clone(&state.name)))?;
+        if link.serial != serial {
+            return None;
+        }
         let device = state.device.unwrap_or_else(|| providers.initial_device(&state.name));
         let presence = state.presence.clone().unwrap_or_default();
         let first = !link.known;

@@ -1,6 +1,7 @@
 //! Stories of the core: what watchers are told, on one shard and on several.
 
 mod stories {
+    mod applied;
     mod dialects;
     mod dialogs;
     mod lamps;

@@ -10,8 +10,10 @@ use lampfield_core::placement::ShardId;
 pub enum ToShard {
     /// A batch from another shard, in order.
     Mesh(ShardId, Vec<ShardMessage>),
-    /// A change from the control plane.
+    /// A change from the control plane that nobody waits for.
     Command(Command),
+    /// A change of a state; the replies carry the same number.
+    Change(u64, Command),
     /// A question; the reply carries the same number.
     Query(u64, Query),
     /// A message for a stream connection this executor holds, from another shard.

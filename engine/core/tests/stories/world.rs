@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lampfield_core::command::{Answer, Command, Event, Query};
+use lampfield_core::command::{Answer, Command, Event, Query, Reply};
 use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Identify, Network, Tenant};
 use lampfield_core::dialplan::{Dialplan, Globals, Hint, Template};
 use lampfield_core::flow::{ConnectionId, Flow, Transport};
@@ -26,11 +26,11 @@ pub(crate) const SERVER: &str = "192.0.2.1:5060";
 pub(crate) struct World {
     shards: Vec<Shard>,
     mesh: VecDeque<(ShardId, ShardId, ShardMessage)>,
-    placement: Placement,
+    pub(crate) placement: Placement,
     pub(crate) now: Time,
     sent: VecDeque<(Flow, Vec<u8>)>,
     pub(crate) events: Vec<Event>,
-    answers: Vec<Answer>,
+    pub(crate) replies: Vec<Reply>,
     pub(crate) records: Vec<Record>,
 }
 
@@ -118,7 +118,7 @@ impl World {
             now: Time::from_nanos(1),
             sent: VecDeque::new(),
             events: Vec::new(),
-            answers: Vec::new(),
+            replies: Vec::new(),
             records: Vec::new(),
         };
         world.run();
@@ -136,7 +136,7 @@ impl World {
         self.mesh.extend(out.to_shards.drain(..).map(|(to, message)| (shard, to, message)));
         self.events.append(&mut out.events);
         self.records.append(&mut out.records);
-        self.answers.extend(out.replies.drain(..).map(|reply| reply.answer));
+        self.replies.append(&mut out.replies);
     }
 
     /// Runs until nothing is due now.
@@ -150,6 +150,21 @@ impl World {
             let Some(at) = self.shards.iter().position(due) else { return };
             self.input(ShardId(at as u8), Input::Tick);
         }
+    }
+
+    /// Delivers one message between shards: the oldest of one pair of them, whichever `pick` hits.
+    /// False when none is under way.
+    pub(crate) fn deliver_one(&mut self, pick: usize) -> bool {
+        if self.mesh.is_empty() {
+            return false;
+        }
+        let (from, to, _) = self.mesh[pick % self.mesh.len()];
+        let of_pair = |(f, t, _): &(ShardId, ShardId, ShardMessage)| (*f, *t) == (from, to);
+        let at = self.mesh.iter().position(of_pair);
+        if let Some((from, to, message)) = at.and_then(|at| self.mesh.remove(at)) {
+            self.input(to, Input::Shard { from, message });
+        }
+        true
     }
 
     /// Lets time pass, stopping at every deadline.
@@ -195,7 +210,7 @@ impl World {
             self.input(shard, Input::Query { id: 1, query: query.clone() });
         }
         self.run();
-        std::mem::take(&mut self.answers)
+        self.replies.drain(..).map(|reply| reply.answer).collect()
     }
 
     /// Counters and gauges of all shards, added up.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lampfield_core::canonical_name;
-use lampfield_core::command::{Answer, Command, Query, Reply};
+use lampfield_core::command::{Answer, Command, Query, Refusal, Reply};
 use lampfield_core::placement::{Placement, ShardId, TenantId};
 use lampfield_core::provider::Providers;
 use tokio::sync::oneshot;
@@ -21,6 +21,20 @@ use crate::channel::ToShard;
 /// How long a shard may take to accept a message and to answer it. A shard answers within one
 /// turn (milliseconds); this long means that it is overloaded or dead.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a state was not set, or may not be seen everywhere yet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ChangeError {
+    /// The owner refused it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The owner cannot be told, or said nothing.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    /// The owner has set it, and a shard with extensions of that source has not confirmed.
+    #[error("it is set, but not everywhere yet: {0}")]
+    Unconfirmed(ShardError),
+}
 
 /// Why a shard could not be asked or told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -48,8 +62,26 @@ pub struct ShardClient {
 struct Inner {
     placement: Placement,
     shards: Vec<async_channel::Sender<ToShard>>,
-    waiting: RefCell<HashMap<u64, oneshot::Sender<Answer>>>,
+    waiting: RefCell<HashMap<u64, Waiting>>,
     next_id: Cell<u64>,
+}
+
+/// What waits for the replies under one number.
+enum Waiting {
+    /// A question, for its answer.
+    Question(oneshot::Sender<Answer>),
+    /// A change, for its owner's answer and then for those whom the owner named.
+    Change(Box<Confirmations>),
+}
+
+/// Who has yet to speak before a change is applied. Confirmations may overtake the owner's answer.
+struct Confirmations {
+    owner_answered: bool,
+    /// Shards the owner named.
+    missing: Vec<ShardId>,
+    /// Shards that confirmed before the owner named them.
+    early: Vec<ShardId>,
+    done: oneshot::Sender<Result<(), Refusal>>,
 }
 
 impl ShardClient {
@@ -70,13 +102,20 @@ impl ShardClient {
         self.inner.shards.get(usize::from(shard.0)).map_or(0, async_channel::Sender::len)
     }
 
-    /// Hands `command` to the shard that owns what it names, or to every shard. Commands to one
-    /// shard, and queries after them, arrive in order. `providers` say how names are spelled.
+    /// Hands a change of a state to the shard that owns what it names. Changes to one shard, and
+    /// queries after them, arrive in order. `providers` say how names are spelled.
+    ///
+    /// The change is under way when this returns; [`Change::applied`] waits for it. So many changes
+    /// can be under way at once.
     ///
     /// # Errors
     ///
-    /// A shard that cannot take it. Of a command to all shards the others have got it then.
-    pub async fn command(&self, command: Command, providers: &Providers) -> Result<(), ShardError> {
+    /// A shard that cannot take it.
+    pub async fn change(
+        &self,
+        command: Command,
+        providers: &Providers,
+    ) -> Result<Change, ShardError> {
         let owner = match &command {
             Command::SetDevice { tenant, device, .. } => {
                 self.owner_of_source(*tenant, device, providers)
@@ -84,12 +123,18 @@ impl ShardClient {
             Command::SetPresence { tenant, presentity, .. } => {
                 self.owner_of_source(*tenant, presentity, providers)
             }
-            Command::Reload(_) | Command::ListenEvents(_) => {
-                return self.broadcast(command).await;
+            Command::Reload(_) | Command::ListenEvents(_) | Command::Restore(_) => {
+                return Err(ShardError::NotRoutable);
             }
-            Command::Restore(_) => return Err(ShardError::NotRoutable),
         };
-        self.send(owner, ToShard::Command(command), deadline()).await
+        let deadline = deadline();
+        let (done, applied) = oneshot::channel();
+        let (missing, early) = (Vec::new(), Vec::new());
+        let waits = Confirmations { owner_answered: false, missing, early, done };
+        let ticket = self.wait_for(Waiting::Change(Box::new(waits)));
+        let change = Change { owner, deadline, applied, ticket };
+        self.send(owner, ToShard::Change(change.ticket.id, command), deadline).await?;
+        Ok(change)
     }
 
     /// Hands `command` to every shard.
@@ -162,10 +207,17 @@ impl ShardClient {
     /// Hands answers to those who wait for them. An answer that came too late is dropped.
     pub fn deliver(&self, replies: Vec<Reply>) {
         let mut waiting = self.inner.waiting.borrow_mut();
-        for Reply { id, answer, .. } in replies {
-            if let Some(asker) = waiting.remove(&id) {
-                // The asker may have given up in this very moment: nobody needs the answer then.
-                let _ = asker.send(answer);
+        for Reply { id, shard, answer } in replies {
+            let Some(one) = waiting.get_mut(&id) else { continue };
+            let is_over = match one {
+                Waiting::Question(_) => true,
+                Waiting::Change(waits) => waits.hear(shard, &answer),
+            };
+            // The asker may have given up in this very moment: nobody needs the answer then.
+            match if is_over { waiting.remove(&id) } else { None } {
+                Some(Waiting::Question(asker)) => drop(asker.send(answer)),
+                Some(Waiting::Change(waits)) => waits.end(answer),
+                None => {}
             }
         }
     }
@@ -182,13 +234,19 @@ impl ShardClient {
         query: Query,
         deadline: Instant,
     ) -> Result<Question, ShardError> {
+        let (sender, answer) = oneshot::channel();
+        let ticket = self.wait_for(Waiting::Question(sender));
+        let question = Question { shard, answer, ticket };
+        self.send(shard, ToShard::Query(question.ticket.id, query), deadline).await?;
+        Ok(question)
+    }
+
+    /// A number of its own for what waits.
+    fn wait_for(&self, waiting: Waiting) -> Ticket {
         let id = self.inner.next_id.get();
         self.inner.next_id.set(id + 1);
-        let (sender, answer) = oneshot::channel();
-        self.inner.waiting.borrow_mut().insert(id, sender);
-        let question = Question { client: self.clone(), id, shard, answer };
-        self.send(shard, ToShard::Query(id, query), deadline).await?;
-        Ok(question)
+        self.inner.waiting.borrow_mut().insert(id, waiting);
+        Ticket { client: self.clone(), id }
     }
 
     async fn send(
@@ -206,12 +264,83 @@ impl ShardClient {
     }
 }
 
-/// A question that was asked; forgotten when dropped.
-struct Question {
+impl Confirmations {
+    /// Takes in what a shard says; true when nobody is missing any more.
+    fn hear(&mut self, shard: ShardId, answer: &Answer) -> bool {
+        match answer {
+            Answer::Changed(Ok(others)) => {
+                self.owner_answered = true;
+                self.missing.extend(others.iter().filter(|shard| !self.early.contains(shard)));
+            }
+            Answer::Changed(Err(_)) => return true,
+            _ if self.owner_answered => self.missing.retain(|missing| *missing != shard),
+            _ => self.early.push(shard),
+        }
+        self.owner_answered && self.missing.is_empty()
+    }
+
+    /// Tells whoever waits how it ended, if he still does.
+    fn end(self, last: Answer) {
+        let refusal = match last {
+            Answer::Changed(Err(refusal)) => Err(refusal),
+            _ => Ok(()),
+        };
+        let _ = self.done.send(refusal);
+    }
+}
+
+/// The number replies come under; nobody waits for them any more when it is dropped.
+struct Ticket {
     client: ShardClient,
     id: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.client.inner.waiting.borrow_mut().remove(&self.id);
+    }
+}
+
+/// A change under way.
+pub struct Change {
+    owner: ShardId,
+    deadline: Instant,
+    applied: oneshot::Receiver<Result<(), Refusal>>,
+    ticket: Ticket,
+}
+
+impl Change {
+    /// Waits until every shard that has extensions of the source has applied the change: whatever
+    /// is asked or subscribed to afterwards sees it.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not set, or which shard did not confirm it in time.
+    pub async fn applied(mut self) -> Result<(), ChangeError> {
+        match timeout_at(self.deadline, &mut self.applied).await {
+            Ok(Ok(result)) => Ok(result?),
+            Ok(Err(_)) => Err(ShardError::Gone(self.owner).into()),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    fn silent(&self) -> ChangeError {
+        let waiting = self.ticket.client.inner.waiting.borrow();
+        match waiting.get(&self.ticket.id) {
+            Some(Waiting::Change(waits)) if waits.owner_answered => {
+                let silent = waits.missing.first().copied().unwrap_or(self.owner);
+                ChangeError::Unconfirmed(ShardError::Silent(silent))
+            }
+            _ => ShardError::Silent(self.owner).into(),
+        }
+    }
+}
+
+/// A question that was asked; forgotten when dropped.
+struct Question {
     shard: ShardId,
     answer: oneshot::Receiver<Answer>,
+    ticket: Ticket,
 }
 
 impl Question {
@@ -221,12 +350,6 @@ impl Question {
             Ok(Err(_)) => Err(ShardError::Gone(self.shard)),
             Err(_) => Err(ShardError::Silent(self.shard)),
         }
-    }
-}
-
-impl Drop for Question {
-    fn drop(&mut self) {
-        self.client.inner.waiting.borrow_mut().remove(&self.id);
     }
 }
 

@@ -21,7 +21,7 @@ use lampfield_core::placement::Placement;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
-pub use client::{ShardClient, ShardError};
+pub use client::{Change, ChangeError, ShardClient, ShardError};
 pub(crate) use node::Node;
 pub use shutdown::Shutdown;
 

@@ -16,11 +16,11 @@ use lampfield_core::state::{
 };
 
 use super::ami::Hub;
-use super::{Reload, ShardClient, ShardError, Shutdown};
+use super::{Change, ChangeError, Reload, ShardClient, ShardError, Shutdown};
 use crate::config::NodeConfig;
 
 /// Global variables one tenant may set. They are conveniences of AMI clients, not a database.
-const VARIABLE_COUNT_MAX: usize = 10_000;
+pub(crate) const VARIABLE_COUNT_MAX: usize = 10_000;
 
 /// The node as the control plane sees it.
 pub(crate) struct Node {
@@ -43,9 +43,15 @@ pub(crate) enum SetError {
     /// The value is wrong.
     #[error(transparent)]
     Value(#[from] FunctionError),
-    /// The owner cannot be told.
+    /// It was refused, or not everybody has confirmed it.
     #[error(transparent)]
-    Shard(#[from] ShardError),
+    Change(#[from] ChangeError),
+}
+
+impl From<ShardError> for SetError {
+    fn from(error: ShardError) -> Self {
+        Self::Change(error.into())
+    }
 }
 
 /// Whether the Asterisk commands may set states of a name: its provider allows it, and something
@@ -164,48 +170,79 @@ impl Node {
         }
     }
 
-    /// Sets the presence of `CustomPresence:…` from a value in the syntax of `PRESENCE_STATE`.
+    /// Begins to set the presence of `CustomPresence:…` from a value in the syntax of
+    /// `PRESENCE_STATE`.
     ///
     /// Case of the label does not matter (`custompresence:bob` is `CustomPresence:bob`): it is
     /// owned, stored and listed in the provider's own spelling, and events show the name as it was
     /// given, as Asterisk's do.
+    pub(crate) async fn begin_presence(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        value: &str,
+    ) -> Result<Change, SetError> {
+        let core = Arc::clone(&self.config().core);
+        check_settable(core.providers.of_presence(name), name, "CustomPresence")?;
+        let write = parse_presence_write(value)?;
+        let (presentity, presence) = (name.into(), write.presence);
+        let command = Command::SetPresence { tenant, presentity, presence, written: value.into() };
+        Ok(self.client.change(command, &core.providers).await?)
+    }
+
+    /// Begins to set the state of `Custom:…` from a value of `DEVICE_STATE`.
+    pub(crate) async fn begin_device(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        value: &str,
+    ) -> Result<Change, SetError> {
+        let core = Arc::clone(&self.config().core);
+        check_settable(core.providers.of_device(name), name, "Custom")?;
+        let state = parse_device_write(value)?;
+        Ok(self.begin_report(tenant, name, state).await?)
+    }
+
+    /// As [`Node::begin_presence`], and waits until it is applied everywhere.
     pub(crate) async fn set_presence(
         &self,
         tenant: TenantId,
         name: &str,
         value: &str,
     ) -> Result<(), SetError> {
-        let core = Arc::clone(&self.config().core);
-        check_settable(core.providers.of_presence(name), name, "CustomPresence")?;
-        let write = parse_presence_write(value)?;
-        let (presentity, presence) = (name.into(), write.presence);
-        let command = Command::SetPresence { tenant, presentity, presence, written: value.into() };
-        Ok(self.client.command(command, &core.providers).await?)
+        Ok(self.begin_presence(tenant, name, value).await?.applied().await?)
     }
 
-    /// Sets the state of `Custom:…` from a value of `DEVICE_STATE`.
+    /// As [`Node::begin_device`], and waits until it is applied everywhere.
     pub(crate) async fn set_device(
         &self,
         tenant: TenantId,
         name: &str,
         value: &str,
     ) -> Result<(), SetError> {
-        let core = Arc::clone(&self.config().core);
-        check_settable(core.providers.of_device(name), name, "Custom")?;
-        let state = parse_device_write(value)?;
-        Ok(self.report_device(tenant, name, state).await?)
+        Ok(self.begin_device(tenant, name, value).await?.applied().await?)
     }
 
-    /// Reports the state of any provider's device, as a PBX or registrar would.
+    /// Reports the state of any provider's device, as a PBX or registrar would, and waits until it
+    /// is applied everywhere.
     pub(crate) async fn report_device(
         &self,
         tenant: TenantId,
         name: &str,
         state: DeviceState,
-    ) -> Result<(), ShardError> {
+    ) -> Result<(), ChangeError> {
+        self.begin_report(tenant, name, state).await?.applied().await
+    }
+
+    async fn begin_report(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        state: DeviceState,
+    ) -> Result<Change, ShardError> {
         let config = self.config();
         let command = Command::SetDevice { tenant, device: name.into(), state };
-        self.client.command(command, &config.core.providers).await
+        self.client.change(command, &config.core.providers).await
     }
 
     /// A global variable of a tenant.

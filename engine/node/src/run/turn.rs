@@ -197,6 +197,9 @@ impl ShardLoop {
             ToShard::Command(command) => {
                 self.shard.handle(Input::Command(command), now, &mut self.out);
             }
+            ToShard::Change(id, command) => {
+                self.shard.handle(Input::Change { id, command }, now, &mut self.out);
+            }
             ToShard::Query(id, query) => {
                 self.shard.handle(Input::Query { id, query }, now, &mut self.out);
             }

@@ -190,9 +190,19 @@ fn user_events_and_variables_go_round() {
         let reply = teller.ask(&format!("Action: Getvar\r\nVariable: {variable}"));
         assert_eq!((value(&reply, "Response"), value(&reply, "Value")), ("Success", want));
     }
-    for request in ["Setvar\r\nVariable: HINT(x)\r\nValue: 1", "Setvar\r\nVariable: NOSUCH(x)"] {
-        let reply = teller.ask(&format!("Action: {request}"));
+    for (variable, set, reason) in [
+        ("HINT(x)", "1", "`HINT` is not a function that can be set"),
+        ("NOSUCH(x)", "", "`NOSUCH` is not a function that can be set"),
+        ("DEVICE_STATE(PJSIP/x)", "BUSY", "`PJSIP/x` is not a name of provider `Custom:`"),
+        ("DEVICE_STATE(Nope/x)", "BUSY", "`Nope/x` is not a name of provider `Custom:`"),
+        ("PRESENCE_STATE(CustomPresence:)", "away", "`CustomPresence:` is not a name of"),
+        ("DEVICE_STATE(Custom:x)", "DRUNK", "`DRUNK`"),
+        ("PRESENCE_STATE(CustomPresence:x)", "drunk", "`drunk`"),
+    ] {
+        let request = format!("Action: Setvar\r\nVariable: {variable}\r\nValue: {set}");
+        let reply = teller.ask(&request);
         assert_eq!(value(&reply, "Message"), "Variable not set");
+        assert!(value(&reply, "Reason").contains(reason), "{variable}: {reply:?}");
     }
     let reply = teller.ask("Action: Getvar\r\nVariable: FOO\r\nChannel: PJSIP/x-1");
     assert_eq!(value(&reply, "Message"), "No such channel");

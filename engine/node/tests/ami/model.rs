@@ -282,6 +282,14 @@ pub(crate) fn run_shard(
                 let events = model.lock().expect("no panic elsewhere").obey(shard, command);
                 (listening && !events.is_empty()).then_some(FromShard::Events(events))
             }
+            ToShard::Change(id, command) => {
+                let events = model.lock().expect("no panic elsewhere").obey(shard, command);
+                if listening && !events.is_empty() {
+                    let _ = to_control.send_blocking(FromShard::Events(events));
+                }
+                let answer = Answer::Changed(Ok(Box::default()));
+                Some(FromShard::Replies(vec![Reply { id, shard, answer }]))
+            }
             ToShard::Query(id, query) => {
                 let answer = model.lock().expect("no panic elsewhere").answer(shard, query);
                 Some(FromShard::Replies(vec![Reply { id, shard, answer }]))

@@ -40,6 +40,9 @@ pub(crate) fn run_shard(
                 }
             }
             ToShard::Command(command) => shard.handle(Input::Command(command), now, &mut out),
+            ToShard::Change(id, command) => {
+                shard.handle(Input::Change { id, command }, now, &mut out);
+            }
             ToShard::Query(id, query) => shard.handle(Input::Query { id, query }, now, &mut out),
             ToShard::Stop => break,
             other => panic!("nobody sends {other:?}"),

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::Node;
+use super::super::{Change, Node};
 use super::hub::EventQueue;
 use super::request::Request;
 use super::{AUTH_TIMEOUT_DEFAULT_S, BANNER, Gate};
@@ -41,9 +41,20 @@ pub(super) struct Connection {
     /// Text of the MD5 challenge, once asked for.
     pub(super) challenge: Option<String>,
     pub(super) replies: Vec<u8>,
-    /// Events that wait for the next one, because the last request said `SuppressEvents`.
+    /// Changes under way, oldest first. Those that come in one piece are made together and
+    /// answered together, in order; every other request waits until they are applied.
+    pub(super) changes: Vec<Changing>,
+    /// The last request said `SuppressEvents`.
+    holds_events: bool,
+    /// Events that wait for the next one because of that.
     held_count: usize,
     stream: TcpStream,
+}
+
+/// A change under way, and what its reply repeats.
+pub(super) struct Changing {
+    pub(super) request: Request,
+    pub(super) change: Change,
 }
 
 /// A user who logged in.
@@ -55,7 +66,19 @@ pub(super) struct Login {
 impl Connection {
     pub(super) fn new(stream: TcpStream, peer: SocketAddr, node: Rc<Node>, gate: Rc<Gate>) -> Self {
         let (login, challenge, replies) = (None, None, Vec::new());
-        Self { node, gate, peer, login, challenge, replies, held_count: 0, stream }
+        let (changes, holds_events, held_count) = (Vec::new(), false, 0);
+        Self {
+            node,
+            gate,
+            peer,
+            login,
+            challenge,
+            replies,
+            changes,
+            holds_events,
+            held_count,
+            stream,
+        }
     }
 
     /// Serves the connection until it ends.
@@ -82,30 +105,44 @@ impl Connection {
                     // An empty line between messages.
                     Ok(message) if message.is_empty() => {}
                     Ok(message) => {
-                        if self.serve(&message.into()).await? == Next::Close {
+                        if self.serve(message.into()).await? == Next::Close {
                             return Ok(());
                         }
                     }
                     Err(error) => {
+                        self.finish_changes().await;
                         let reply = AmiWriter::response(&mut self.replies, "Error", None);
                         reply.header("Message", &error.to_string()).end();
                         self.write_replies(0).await?;
                     }
                 }
             }
+            if !self.changes.is_empty() {
+                self.finish_changes().await;
+                self.write_out().await?;
+            }
         }
     }
 
-    /// Handles one request, writes its reply, then the events that came meanwhile.
-    async fn serve(&mut self, request: &Request) -> std::io::Result<Next> {
+    /// Handles one request, writes its reply, then the events that came meanwhile. A change is
+    /// only begun.
+    async fn serve(&mut self, request: Request) -> std::io::Result<Next> {
+        self.holds_events = !request.get("SuppressEvents").is_empty();
         let next = self.act(request).await?;
-        self.write_replies(0).await?;
-        if request.get("SuppressEvents").is_empty() {
-            self.write_events().await?;
-        } else {
-            self.held_count = self.login.as_ref().map_or(0, |login| login.queue.len());
+        if self.changes.is_empty() {
+            self.write_out().await?;
         }
         Ok(next)
+    }
+
+    /// Writes replies, then events.
+    async fn write_out(&mut self) -> std::io::Result<()> {
+        self.write_replies(0).await?;
+        if self.holds_events {
+            self.held_count = self.login.as_ref().map_or(0, |login| login.queue.len());
+            return Ok(());
+        }
+        self.write_events().await
     }
 
     /// Writes out replies if at least `bytes_min` bytes of them have come together.

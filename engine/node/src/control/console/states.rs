@@ -113,7 +113,8 @@ pub(super) async fn source_set(
     if state == DeviceState::Unknown && !token.eq_ignore_ascii_case("UNKNOWN") {
         return Err(usage(Kind::SourceSet));
     }
-    node.report_device(tenant, name, state).await?;
+    let reported = node.report_device(tenant, name, state).await;
+    reported.map_err(|error| Failure::Because(error.to_string()))?;
     Ok(format!("Reported {name} as {}\n", state.token()))
 }
 

@@ -76,15 +76,45 @@ const ACTIONS: [Action; 18] = {
 };
 
 impl Connection {
-    /// Handles one request: its reply and its list go to `replies`.
-    pub(super) async fn act(&mut self, request: &Request) -> std::io::Result<Next> {
+    /// Handles one request: its reply and its list go to `replies`. A change of a state goes to
+    /// `changes`; everything else waits for those before it.
+    pub(super) async fn act(&mut self, request: Request) -> std::io::Result<Next> {
+        let action = request.action();
+        let action = ACTIONS.iter().find(|known| known.name.eq_ignore_ascii_case(action));
+        let allowed = action.filter(|action| self.may(Some(action)));
+        if !matches!(allowed, Some(Action { kind: Kind::Setvar, .. })) {
+            self.finish_changes().await;
+        }
+        match allowed {
+            Some(action) => self.act_as(action.kind, request).await,
+            None => {
+                self.refuse(action, &request);
+                Ok(Next::Continue)
+            }
+        }
+    }
+
+    /// Answers an action that there is not, or that is not for this client.
+    fn refuse(&mut self, action: Option<&Action>, request: &Request) {
         let name = request.action();
         if name.is_empty() {
             self.error(request, "Missing action in request");
-            return Ok(Next::Continue);
+        } else if !self.may(action) {
+            self.error(request, "Permission denied");
+        } else {
+            self.error(
+                request,
+                &format!(
+                    "Invalid/unknown command: {name}. \
+                     Use Action: ListCommands to show available commands."
+                ),
+            );
         }
-        let action = ACTIONS.iter().find(|action| action.name.eq_ignore_ascii_case(name));
-        let may = match (action, &self.login) {
+    }
+
+    /// Whether this client may use an action. One that is none may be asked for after the login.
+    fn may(&self, action: Option<&Action>) -> bool {
+        match (action, &self.login) {
             (Some(action), None) => {
                 matches!(action.kind, Kind::Login | Kind::Logoff | Kind::Challenge)
             }
@@ -92,46 +122,29 @@ impl Connection {
                 action.classes == 0 || action.classes & login.user.write != 0
             }
             (None, login) => login.is_some(),
-        };
-        if !may {
-            self.error(request, "Permission denied");
-            return Ok(Next::Continue);
-        }
-        match action {
-            Some(action) => self.act_as(action.kind, request).await,
-            None => {
-                self.error(
-                    request,
-                    &format!(
-                        "Invalid/unknown command: {name}. \
-                         Use Action: ListCommands to show available commands."
-                    ),
-                );
-                Ok(Next::Continue)
-            }
         }
     }
 
-    async fn act_as(&mut self, kind: Kind, request: &Request) -> std::io::Result<Next> {
+    async fn act_as(&mut self, kind: Kind, request: Request) -> std::io::Result<Next> {
         match kind {
-            Kind::Login => return Ok(self.log_in(request).await),
-            Kind::Logoff => return Ok(self.log_off(request)),
-            Kind::Challenge => self.make_challenge(request),
-            Kind::Ping => self.ping(request),
-            Kind::Events => self.choose_events(request).await,
-            Kind::ListCommands => self.list_commands(request),
-            Kind::UserEvent => self.user_event(request),
-            Kind::Command => self.command(request).await,
-            Kind::Getvar => self.get_variable(request).await,
+            Kind::Login => return Ok(self.log_in(&request).await),
+            Kind::Logoff => return Ok(self.log_off(&request)),
+            Kind::Challenge => self.make_challenge(&request),
+            Kind::Ping => self.ping(&request),
+            Kind::Events => self.choose_events(&request).await,
+            Kind::ListCommands => self.list_commands(&request),
+            Kind::UserEvent => self.user_event(&request),
+            Kind::Command => self.command(&request).await,
+            Kind::Getvar => self.get_variable(&request).await,
             Kind::Setvar => self.set_variable(request).await,
-            Kind::PresenceState => self.presence_state(request).await,
-            Kind::PresenceStateList => self.presence_state_list(request).await?,
-            Kind::DeviceStateList => self.device_state_list(request).await?,
-            Kind::ExtensionState => self.extension_state(request).await,
-            Kind::ExtensionStateList => self.extension_state_list(request).await?,
-            Kind::SubscriptionsInbound => self.subscriptions_inbound(request).await?,
-            Kind::SubscriptionsOutbound => self.subscriptions_outbound(request),
-            Kind::ResourceLists => self.resource_lists(request),
+            Kind::PresenceState => self.presence_state(&request).await,
+            Kind::PresenceStateList => self.presence_state_list(&request).await?,
+            Kind::DeviceStateList => self.device_state_list(&request).await?,
+            Kind::ExtensionState => self.extension_state(&request).await,
+            Kind::ExtensionStateList => self.extension_state_list(&request).await?,
+            Kind::SubscriptionsInbound => self.subscriptions_inbound(&request).await?,
+            Kind::SubscriptionsOutbound => self.subscriptions_outbound(&request),
+            Kind::ResourceLists => self.resource_lists(&request),
         }
         Ok(Next::Continue)
     }

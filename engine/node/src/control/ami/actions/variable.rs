@@ -2,17 +2,32 @@
 //! `HINT`, and plain global variables.
 //!
 //! A read that fails is a success with an empty value, as in Asterisk: clients rely on it.
+//! A state that is set is answered when every shard with extensions of it has applied it, so that
+//! whatever the client asks next, or a phone subscribes to, sees it.
 
 use lampfield_core::placement::TenantId;
 use lampfield_core::state::parse_presence_read;
 
 use super::super::class::{DIALPLAN, SYSTEM};
-use super::super::connection::Connection;
+use super::super::connection::{Changing, Connection};
 use super::super::event;
 use super::super::request::Request;
+use crate::control::Change;
+use crate::control::node::VARIABLE_COUNT_MAX;
 
 /// Bytes of a value in a reply to Getvar; longer ones are cut.
 const VALUE_BYTES_MAX: usize = 1023;
+
+/// What Setvar answers when all is well.
+const SET: &str = "Variable Set";
+
+/// Why Setvar set nothing.
+enum NotSet {
+    /// For a reason that Asterisk has words for.
+    Message(&'static str),
+    /// For this reason, where Asterisk only says that it did not.
+    Because(String),
+}
 
 /// Context of an extension that names none.
 const CONTEXT_DEFAULT: &str = "default";
@@ -41,41 +56,76 @@ impl Connection {
         self.reply(request, "Success").header("Variable", variable).header("Value", cut).end();
     }
 
-    pub(super) async fn set_variable(&mut self, request: &Request) {
+    /// Sets a variable, or begins to set a state.
+    pub(super) async fn set_variable(&mut self, request: Request) {
+        match self.begin_change(&request).await {
+            Ok(Some(change)) => self.changes.push(Changing { request, change }),
+            Ok(None) => {
+                self.finish_changes().await;
+                self.ack(&request, SET);
+            }
+            Err(error) => {
+                self.finish_changes().await;
+                self.not_set(&request, &error);
+            }
+        }
+    }
+
+    /// Waits until all changes under way are applied, and replies to them in order.
+    pub(in super::super) async fn finish_changes(&mut self) {
+        for Changing { request, change } in std::mem::take(&mut self.changes) {
+            match change.applied().await {
+                Ok(()) => self.ack(&request, SET),
+                Err(error) => self.not_set(&request, &NotSet::Because(error.to_string())),
+            }
+        }
+    }
+
+    /// The change that a request asks for; `None` if a variable has been set.
+    async fn begin_change(&self, request: &Request) -> Result<Option<Change>, NotSet> {
         let (variable, value) = (request.get("Variable"), request.get("Value"));
         if variable.is_empty() {
-            return self.error(request, "No variable specified");
+            return Err(NotSet::Message("No variable specified"));
         }
         if !request.get("Channel").is_empty() {
-            return self.error(request, "No such channel");
+            return Err(NotSet::Message("No such channel"));
         }
-        let Some(login) = &self.login else { return };
-        let tenant = login.user.tenant;
-        let result = match function_call(variable) {
+        let tenant = self.tenant();
+        let change = match function_call(variable) {
             Some((name, argument)) if name.eq_ignore_ascii_case("PRESENCE_STATE") => {
-                let set = self.node.set_presence(tenant, argument, value).await;
-                set.map_err(|error| error.to_string())
+                self.node.begin_presence(tenant, argument, value).await
             }
             Some((name, argument)) if is_device_state(name) => {
-                let set = self.node.set_device(tenant, argument, value).await;
-                set.map_err(|error| error.to_string())
+                self.node.begin_device(tenant, argument, value).await
             }
-            Some((name, _)) => Err(format!("`{name}` is not a function that can be set")),
-            None => self.set_global(tenant, variable, value),
+            Some((name, _)) => {
+                let reason = format!("`{name}` is not a function that can be set");
+                return Err(NotSet::Because(reason));
+            }
+            None => {
+                self.set_global(tenant, variable, value).map_err(NotSet::Because)?;
+                return Ok(None);
+            }
         };
-        match result {
-            Ok(()) => self.ack(request, "Variable Set"),
-            Err(error) => {
-                // The reply says no more than Asterisk's; the log does.
-                tracing::info!(peer = %self.peer, variable, "AMI Setvar failed: {error}");
-                self.error(request, "Variable not set");
+        change.map(Some).map_err(|error| NotSet::Because(error.to_string()))
+    }
+
+    /// Says that nothing was set: in Asterisk's words, and why in a header of our own.
+    fn not_set(&mut self, request: &Request, error: &NotSet) {
+        match error {
+            NotSet::Message(text) => self.error(request, text),
+            NotSet::Because(reason) => {
+                let variable = request.get("Variable");
+                tracing::info!(peer = %self.peer, variable, "AMI Setvar failed: {reason}");
+                let reply = self.reply(request, "Error").header("Message", "Variable not set");
+                reply.header("Reason", reason).end();
             }
         }
     }
 
     fn set_global(&self, tenant: TenantId, name: &str, value: &str) -> Result<(), String> {
         if !self.node.set_variable(tenant, name, value) {
-            return Err("too many global variables".to_owned());
+            return Err(format!("the tenants have {VARIABLE_COUNT_MAX} global variables already"));
         }
         let frame = event::build(&self.node, "VarSet", DIALPLAN, tenant, |message| {
             message
