@@ -5,6 +5,9 @@ use lampfield_core::flow::{ConnectionId, Flow};
 use lampfield_core::mesh::ShardMessage;
 use lampfield_core::placement::ShardId;
 
+/// Counters and gauges of a shard's sockets and queues, by name.
+pub type Figures = Vec<(&'static str, u64)>;
+
 /// To one shard's executor.
 #[derive(Debug)]
 pub enum ToShard {
@@ -16,6 +19,8 @@ pub enum ToShard {
     Change(u64, Command),
     /// A question; the reply carries the same number.
     Query(u64, Query),
+    /// What have your sockets and queues seen? The answer carries the same number.
+    Figures(u64),
     /// A message for a stream connection this executor holds, from another shard.
     StreamWrite(Flow, Vec<u8>),
     /// A stream connection of another shard has ended.
@@ -29,6 +34,8 @@ pub enum ToShard {
 pub enum FromShard {
     /// Answers to queries.
     Replies(Vec<Reply>),
+    /// To [`ToShard::Figures`].
+    Figures(u64, Figures),
     /// News.
     Events(Vec<Event>),
     /// The shard has flushed and ended.

@@ -5,6 +5,7 @@
 //! program does: logging, signals, exit.
 
 mod clock;
+mod figures;
 mod mesh;
 mod pace;
 mod ports;

@@ -141,5 +141,17 @@ fn requests_that_come_together_are_answered_in_order_and_see_what_was_set_before
             assert!(reply.contains(&id) && reply.contains(&text), "{id}{text}\n{reply}");
         }
     }
+    // What crossed from one shard to the other is counted on both sides, and nothing waits.
+    client.send("Action: Command\r\nCommand: net\r\n\r\n");
+    let reply = client.reply();
+    let figure = |name: &str| -> Vec<u64> {
+        let line = reply.lines().find_map(|line| line.strip_prefix("Output: ")?.strip_prefix(name));
+        let words = line.unwrap_or_else(|| panic!("no {name} in {reply}")).split_whitespace();
+        words.map(|word| word.parse().expect("a number")).collect()
+    };
+    let (out, taken) = (figure("mesh_message_out "), figure("mesh_message_in "));
+    assert!(out[0] > 0 && out[0] == out[1] + out[2], "{out:?}");
+    assert_eq!([out[0], out[1], out[2]], [taken[0], taken[2], taken[1]]);
+    assert_eq!(figure("mesh_waiting "), [0, 0, 0]);
     node.stop().expect("a clean end");
 }

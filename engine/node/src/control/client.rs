@@ -16,7 +16,7 @@ use lampfield_core::provider::Providers;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::channel::ToShard;
+use crate::channel::{Figures, ToShard};
 
 /// How long a shard may take to accept a message and to answer it. A shard answers within one
 /// turn (milliseconds); this long means that it is overloaded or dead.
@@ -70,6 +70,8 @@ struct Inner {
 enum Waiting {
     /// A question, for its answer.
     Question(oneshot::Sender<Answer>),
+    /// A question for the loop around the shard.
+    Figures(oneshot::Sender<Figures>),
     /// A change, for its owner's answer and then for those whom the owner named.
     Change(Box<Confirmations>),
 }
@@ -204,6 +206,28 @@ impl ShardClient {
         Ok(answers)
     }
 
+    /// What the sockets and queues of every shard have seen, in the order of shards.
+    ///
+    /// # Errors
+    ///
+    /// The first shard that does not take the question or does not answer in time.
+    pub async fn figures(&self) -> Result<Vec<Figures>, ShardError> {
+        let deadline = deadline();
+        let mut questions = Vec::with_capacity(self.inner.shards.len());
+        for shard in self.inner.placement.shards() {
+            let (sender, answer) = oneshot::channel();
+            let ticket = self.wait_for(Waiting::Figures(sender));
+            let question = Question { shard, answer, ticket };
+            self.send(shard, ToShard::Figures(question.ticket.id), deadline).await?;
+            questions.push(question);
+        }
+        let mut all = Vec::with_capacity(questions.len());
+        for question in questions {
+            all.push(question.answer(deadline).await?);
+        }
+        Ok(all)
+    }
+
     /// Hands answers to those who wait for them. An answer that came too late is dropped.
     pub fn deliver(&self, replies: Vec<Reply>) {
         let mut waiting = self.inner.waiting.borrow_mut();
@@ -211,14 +235,22 @@ impl ShardClient {
             let Some(one) = waiting.get_mut(&id) else { continue };
             let is_over = match one {
                 Waiting::Question(_) => true,
+                Waiting::Figures(_) => false,
                 Waiting::Change(waits) => waits.hear(shard, &answer),
             };
             // The asker may have given up in this very moment: nobody needs the answer then.
             match if is_over { waiting.remove(&id) } else { None } {
                 Some(Waiting::Question(asker)) => drop(asker.send(answer)),
                 Some(Waiting::Change(waits)) => waits.end(answer),
-                None => {}
+                Some(Waiting::Figures(_)) | None => {}
             }
+        }
+    }
+
+    /// As [`ShardClient::deliver`], for figures.
+    pub fn deliver_figures(&self, id: u64, figures: Figures) {
+        if let Some(Waiting::Figures(asker)) = self.inner.waiting.borrow_mut().remove(&id) {
+            drop(asker.send(figures));
         }
     }
 
@@ -233,7 +265,7 @@ impl ShardClient {
         shard: ShardId,
         query: Query,
         deadline: Instant,
-    ) -> Result<Question, ShardError> {
+    ) -> Result<Question<Answer>, ShardError> {
         let (sender, answer) = oneshot::channel();
         let ticket = self.wait_for(Waiting::Question(sender));
         let question = Question { shard, answer, ticket };
@@ -337,14 +369,14 @@ impl Change {
 }
 
 /// A question that was asked; forgotten when dropped.
-struct Question {
+struct Question<T> {
     shard: ShardId,
-    answer: oneshot::Receiver<Answer>,
+    answer: oneshot::Receiver<T>,
     ticket: Ticket,
 }
 
-impl Question {
-    async fn answer(mut self, deadline: Instant) -> Result<Answer, ShardError> {
+impl<T> Question<T> {
+    async fn answer(mut self, deadline: Instant) -> Result<T, ShardError> {
         match timeout_at(deadline, &mut self.answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(ShardError::Gone(self.shard)),

@@ -93,6 +93,8 @@ pub(super) struct Mesh {
     peers: Vec<Outbox<ToShard>>,
     /// Batches being filled, by shard.
     batches: Vec<Vec<ShardMessage>>,
+    message_out_count: u64,
+    batch_out_count: u64,
 }
 
 impl Mesh {
@@ -101,6 +103,8 @@ impl Mesh {
             own,
             peers: channels.iter().cloned().map(Outbox::new).collect(),
             batches: channels.iter().map(|_| Vec::new()).collect(),
+            message_out_count: 0,
+            batch_out_count: 0,
         }
     }
 
@@ -110,6 +114,7 @@ impl Mesh {
             debug_assert_ne!(to, self.own, "a shard keeps what is its own");
             let Some(batch) = self.batches.get_mut(usize::from(to.0)) else { continue };
             batch.push(message);
+            self.message_out_count += 1;
             if batch.len() == BATCH_MAX {
                 self.send_batch(to);
             }
@@ -148,6 +153,11 @@ impl Mesh {
         })
     }
 
+    /// How many messages of the core have left, and in how many batches.
+    pub(super) fn out_counts(&self) -> (u64, u64) {
+        (self.message_out_count, self.batch_out_count)
+    }
+
     fn send_batch(&mut self, to: ShardId) {
         let at = usize::from(to.0);
         let batch = std::mem::take(&mut self.batches[at]);
@@ -159,6 +169,7 @@ impl Mesh {
             last.extend(batch);
             return;
         }
+        self.batch_out_count += 1;
         peer.push(ToShard::Mesh(self.own, batch));
     }
 }

@@ -19,6 +19,7 @@ use lampfield_net::rt::{Sleeper, Woken};
 use lampfield_net::sys::{Poller, Ready};
 
 use super::clock::Clock;
+use super::figures::{LoopCounts, figures};
 use super::mesh::{Mesh, Outbox};
 use super::pace::{Moderation, sleep_for};
 use super::ports::Ports;
@@ -80,6 +81,7 @@ struct ShardLoop {
     ready: Vec<Ready>,
     moderation: Moderation,
     sent_this_turn: usize,
+    counts: LoopCounts,
     watch: Watch,
     stopping: bool,
 }
@@ -104,6 +106,7 @@ impl ShardLoop {
             ready: Vec::new(),
             moderation: Moderation::default(),
             sent_this_turn: 0,
+            counts: LoopCounts::default(),
             watch: Watch::new(id),
             stopping: false,
         })
@@ -137,7 +140,8 @@ impl ShardLoop {
             store.flush();
         }
         self.moderation.after_turn(now, self.sent_this_turn, received);
-        self.watch.look(now, &self.ports, &self.mesh, &self.control);
+        self.counts.turn_count += u64::from(worked);
+        self.watch.look(now, &self.ports, &self.mesh, &self.control, self.counts);
         worked
     }
 
@@ -189,6 +193,7 @@ impl ShardLoop {
     fn take(&mut self, message: ToShard, now: Time) {
         match message {
             ToShard::Mesh(from, messages) => {
+                self.counts.mesh_in_count += messages.len() as u64;
                 for message in messages {
                     let input = Input::Shard { from, message };
                     self.shard.handle(input, now, &mut self.out);
@@ -202,6 +207,11 @@ impl ShardLoop {
             }
             ToShard::Query(id, query) => {
                 self.shard.handle(Input::Query { id, query }, now, &mut self.out);
+            }
+            ToShard::Figures(id) => {
+                let store = self.store.as_ref();
+                let seen = figures(&self.ports, &self.mesh, &self.control, store, self.counts);
+                self.control.push(FromShard::Figures(id, seen));
             }
             ToShard::StreamWrite(flow, bytes) => {
                 self.ports.send_stream(&self.poller, flow, &bytes, now);
@@ -257,7 +267,7 @@ impl ShardLoop {
             if self.control.waiting_count() < EVENT_BATCH_WAITING_MAX {
                 self.control.push(FromShard::Events(std::mem::take(&mut self.out.events)));
             } else {
-                self.watch.events_dropped(self.out.events.len());
+                self.counts.event_dropped_count += self.out.events.len() as u64;
             }
         }
         if let Some(store) = &mut self.store

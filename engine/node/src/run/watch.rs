@@ -6,6 +6,7 @@ use std::time::Duration;
 use lampfield_core::Time;
 use lampfield_core::placement::ShardId;
 
+use super::figures::LoopCounts;
 use super::mesh::{Mesh, Outbox};
 use super::ports::Ports;
 use crate::channel::FromShard;
@@ -32,17 +33,11 @@ pub(super) struct Watch {
     shard: ShardId,
     next_look: Time,
     told: Losses,
-    event_dropped_count: u64,
 }
 
 impl Watch {
     pub(super) fn new(shard: ShardId) -> Self {
-        Self { shard, next_look: Time::ZERO, told: Losses::default(), event_dropped_count: 0 }
-    }
-
-    /// News that the control plane was too slow to take.
-    pub(super) fn events_dropped(&mut self, count: usize) {
-        self.event_dropped_count += count as u64;
+        Self { shard, next_look: Time::ZERO, told: Losses::default() }
     }
 
     /// Looks if it is time to.
@@ -52,12 +47,13 @@ impl Watch {
         ports: &Ports,
         mesh: &Mesh,
         control: &Outbox<FromShard>,
+        counts: LoopCounts,
     ) {
         if now < self.next_look {
             return;
         }
         self.next_look = now + LOOK_EVERY;
-        let seen = self.losses(ports, mesh, control);
+        let seen = losses(ports, mesh, control, counts);
         if seen != self.told {
             tracing::warn!(
                 shard = self.shard.0,
@@ -77,24 +73,24 @@ impl Watch {
             self.told = seen;
         }
     }
+}
 
-    fn losses(&self, ports: &Ports, mesh: &Mesh, control: &Outbox<FromShard>) -> Losses {
-        let streams = ports.stream_counts();
-        let (ports, no_port_count) = ports.counts();
-        let mut losses = Losses {
-            no_port_count,
-            stream_refused_count: streams.refused_count,
-            stream_slow_count: streams.slow_count,
-            stream_message_dropped_count: streams.message_dropped_count,
-            event_dropped_count: self.event_dropped_count,
-            queue_full_count: mesh.waiting().1 + control.waited_count(),
-            ..Losses::default()
-        };
-        for port in ports {
-            losses.receive_dropped_count += port.receive.dropped_count;
-            losses.receive_truncated_count += port.receive.truncated_count;
-            losses.send_dropped_count += port.send.dropped_count() + port.backlog_dropped_count;
-        }
-        losses
+fn losses(ports: &Ports, mesh: &Mesh, control: &Outbox<FromShard>, counts: LoopCounts) -> Losses {
+    let streams = ports.stream_counts();
+    let (ports, no_port_count) = ports.counts();
+    let mut losses = Losses {
+        no_port_count,
+        stream_refused_count: streams.refused_count,
+        stream_slow_count: streams.slow_count,
+        stream_message_dropped_count: streams.message_dropped_count,
+        event_dropped_count: counts.event_dropped_count,
+        queue_full_count: mesh.waiting().1 + control.waited_count(),
+        ..Losses::default()
+    };
+    for port in ports {
+        losses.receive_dropped_count += port.receive.dropped_count;
+        losses.receive_truncated_count += port.receive.truncated_count;
+        losses.send_dropped_count += port.send.dropped_count() + port.backlog_dropped_count;
     }
+    losses
 }

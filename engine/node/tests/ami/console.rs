@@ -103,7 +103,9 @@ fn real_shards_print_the_same_states_and_explain_them() {
     assert!(text.contains("s ago"), "{text}");
     let (text, ok) = console.run("explain 7742");
     assert!(ok && text.contains("Custom:p7742"), "{text}");
-    for (command, want) in [("shards", "all"), ("counters", "source_changed"), ("reload", "read")] {
+    for (command, want) in
+        [("shards", "all"), ("counters", "source_changed"), ("net", "turn"), ("reload", "read")]
+    {
         let (text, ok) = console.run(command);
         assert!(ok && text.contains(want), "{command}: {text}");
     }

@@ -294,6 +294,9 @@ pub(crate) fn run_shard(
                 let answer = model.lock().expect("no panic elsewhere").answer(shard, query);
                 Some(FromShard::Replies(vec![Reply { id, shard, answer }]))
             }
+            ToShard::Figures(id) => {
+                Some(FromShard::Figures(id, vec![("turn", u64::from(shard.0) + 1)]))
+            }
             ToShard::Stop => break,
             other => panic!("the control plane sends no {other:?}"),
         };

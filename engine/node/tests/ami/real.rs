@@ -44,6 +44,10 @@ pub(crate) fn run_shard(
                 shard.handle(Input::Change { id, command }, now, &mut out);
             }
             ToShard::Query(id, query) => shard.handle(Input::Query { id, query }, now, &mut out),
+            // There are no sockets here; that one is answered is what the console needs.
+            ToShard::Figures(id) => {
+                let _ = to_control.send_blocking(FromShard::Figures(id, vec![("turn", 1)]));
+            }
             ToShard::Stop => break,
             other => panic!("nobody sends {other:?}"),
         }

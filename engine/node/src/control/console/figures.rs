@@ -1,4 +1,4 @@
-//! `shards`, `counters`, `core show uptime`.
+//! `shards`, `counters`, `net`, `core show uptime`.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use lampfield_core::stats::Stats;
 use tokio::time::Instant;
 
 use super::Failure;
+use crate::channel::Figures;
 use crate::control::Node;
 
 /// Rates are measured over this long, while the operator waits.
@@ -65,22 +66,31 @@ pub(super) async fn shards(node: &Node) -> Result<String, Failure> {
 
 pub(super) async fn counters(node: &Node) -> Result<String, Failure> {
     let stats = stats(node).await?;
-    let shards: Vec<Vec<_>> = stats.iter().map(|stats| stats.counters.rows().collect()).collect();
-    let mut text = format!("{:<32} {:>14}", "Counter", "all");
+    let shards: Vec<_> = stats.iter().map(|stats| stats.counters.rows().collect()).collect();
+    Ok(table(node, "Counter", &shards))
+}
+
+pub(super) async fn net(node: &Node) -> Result<String, Failure> {
+    Ok(table(node, "Sockets and queues", &node.client.figures().await?))
+}
+
+/// A line per name, with the sum and the figure of every shard.
+fn table(node: &Node, heading: &str, shards: &[Figures]) -> String {
+    let mut text = format!("{heading:<32} {:>14}", "all");
     for shard in node.client.placement().shards() {
         let _ = write!(text, " {:>14}", format!("shard {}", shard.0));
     }
     text.push('\n');
     let names = shards.first().map_or(&[][..], Vec::as_slice);
     for (place, (name, _)) in names.iter().enumerate() {
-        let sum: u64 = shards.iter().map(|rows| rows[place].1).sum();
-        let _ = write!(text, "{name:<32} {sum:>14}");
-        for rows in &shards {
-            let _ = write!(text, " {:>14}", rows[place].1);
+        let figures = || shards.iter().filter_map(|rows| Some(rows.get(place)?.1));
+        let _ = write!(text, "{name:<32} {:>14}", figures().sum::<u64>());
+        for figure in figures() {
+            let _ = write!(text, " {figure:>14}");
         }
         text.push('\n');
     }
-    Ok(text)
+    text
 }
 
 pub(super) fn uptime(node: &Node) -> String {

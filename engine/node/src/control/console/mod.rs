@@ -141,6 +141,7 @@ async fn run(
             subscriptions::pjsip_show(node, tenant, call_id).await
         }
         (Kind::Shards, []) => figures::shards(node).await,
+        (Kind::Net, []) => figures::net(node).await,
         (Kind::Counters, []) => figures::counters(node).await,
         (Kind::ShowUptime, []) => Ok(figures::uptime(node)),
         (Kind::ShowVersion, []) => Ok(format!("Lampfield {}\n", env!("CARGO_PKG_VERSION"))),
