@@ -7,6 +7,9 @@ use crate::xml::XmlError;
 pub(crate) const NS_PIDF: &str = "urn:ietf:params:xml:ns:pidf";
 pub(crate) const NS_CPIM_PIDF: &str = "urn:ietf:params:xml:ns:cpim-pidf";
 pub(crate) const NS_DIALOG_INFO: &str = "urn:ietf:params:xml:ns:dialog-info";
+pub(crate) const NS_RLMI: &str = "urn:ietf:params:xml:ns:rlmi";
+/// What the prefix `xml` means everywhere.
+pub(crate) const NS_XML: &str = "http://www.w3.org/XML/1998/namespace";
 
 /// Why no facts could be read from a body.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]

@@ -16,9 +16,11 @@ pub mod frame;
 pub mod header;
 pub mod limits;
 pub mod list;
+pub mod multipart;
 pub mod name;
 pub mod pidf;
 pub mod response;
+pub mod rlmi;
 pub mod scan;
 pub mod uri;
 pub mod write;
@@ -35,9 +37,11 @@ pub use header::{
     CSeq, Event, HeaderError, MediaType, NameAddr, SubscriptionState, Via, parse_expires,
 };
 pub use list::{find_param, split_list, split_params, unquote};
+pub use multipart::{Multipart, MultipartError, Part, Parts};
 pub use name::HeaderName;
 pub use pidf::{Basic, DigiumPresence, PidfFacts};
 pub use response::{ResponseKey, response_key};
+pub use rlmi::{InstanceState, RlmiFacts, RlmiInstance, RlmiName, RlmiResource};
 pub use scan::{Framing, Message, ScanError};
 pub use uri::{UriParts, UserBuffer, decode_user, host_address, split_uri};
 pub use write::{Slot, SlotTooNarrow, escape_log, push_header, push_u32, push_xml};

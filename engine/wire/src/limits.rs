@@ -46,6 +46,22 @@ pub const XML_EVENT_COUNT_MAX: usize = 16_384;
 /// Attributes of one XML element, namespace declarations included.
 pub const XML_ATTRIBUTE_COUNT_MAX: usize = 64;
 
+/// Boundary of a multipart body (RFC 2046 section 5.1.1).
+pub const BOUNDARY_BYTES_MAX: usize = 70;
+
+/// Parts of one multipart body. The largest message holds about 130 list members with the
+/// shortest PIDF; the bound is for bodies made of nothing but delimiters.
+pub const PART_COUNT_MAX: usize = 1024;
+
+/// Header lines of one part. Asterisk writes 3, Kamailio 4.
+pub const PART_HEADER_COUNT_MAX: usize = 16;
+
+/// Bytes of one part's header lines.
+pub const PART_HEAD_BYTES_MAX: usize = 2048;
+
+/// Multipart bodies inside multipart bodies: one for every level of nested resource lists.
+pub const MULTIPART_DEPTH_MAX: usize = 8;
+
 /// Line of an AMI request with its line end (reference: Asterisk's manager).
 pub const AMI_LINE_BYTES_MAX: usize = 1024;
 

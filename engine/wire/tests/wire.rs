@@ -8,6 +8,8 @@ mod captures;
 mod documents;
 #[path = "wire/framing.rs"]
 mod framing;
+#[path = "wire/lists.rs"]
+mod lists;
 #[path = "wire/mutation.rs"]
 mod mutation;
 #[path = "wire/oracle.rs"]
