@@ -100,6 +100,7 @@ impl Shard {
         };
         let owner = self.placement.shard_of_partition(tag.partition);
         if owner != self.id {
+            self.stats.counters.response_forwarded += 1;
             self.forward(owner, flow, bytes, out);
             return;
         }

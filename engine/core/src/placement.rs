@@ -56,7 +56,7 @@ impl Placement {
         self.partition_of(tenant, &[context, exten])
     }
 
-    /// The shard that owns a partition.
+    /// The shard that owns a partition. `engine/net/src/sys/steer.rs` reckons the same.
     pub fn shard_of_partition(&self, partition: u16) -> ShardId {
         ShardId((u64::from(partition) % u64::from(self.shard_count)) as u8)
     }

@@ -91,6 +91,8 @@ counters! {
     response_withheld,
     /// Messages forwarded to another shard.
     forwarded,
+    /// Responses among them: their NOTIFY is another shard's.
+    response_forwarded,
     /// State changes that changed a source.
     source_changed,
     /// State reports equal to what was known.

@@ -8,7 +8,8 @@
 //!
 //! The check is random per subscription (32 bits, as RFC 3261 section 19.3 asks of a tag): a
 //! guessed tag does not match. The partition, not the shard, is carried, so that a tag survives
-//! a restart with another number of shards.
+//! a restart with another number of shards. The kernel reads it, too, to find the shard's socket
+//! (`engine/net/src/sys/steer.rs`): both begin with three digits, whatever follows.
 
 use crate::placement::PARTITION_COUNT;
 

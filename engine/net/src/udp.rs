@@ -111,6 +111,16 @@ impl UdpPort {
         })
     }
 
+    /// Lets the kernel find the shard of a datagram, for all ports on this address: see
+    /// [`BatchSocket::steer`].
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal: the shards hand on what is another's, as they do anyway.
+    pub fn steer(&self, shown_as: SocketAddr, shard_count: u8) -> io::Result<()> {
+        self.socket.steer(shown_as, shard_count)
+    }
+
     /// Checks that nobody else serves `address`. Sharing a port is for the shards of one process;
     /// without this check a second process of the same user would silently get a part of the
     /// datagrams.

@@ -8,6 +8,7 @@ mod poll;
 mod process;
 mod send;
 mod socket;
+mod steer;
 pub mod stream;
 
 pub use batch::{ReceiveBatch, ReceiveCounts, Received};

@@ -11,7 +11,7 @@ use super::address::RawAddress;
 use super::control::UDP_GRO;
 use super::send::SendCounts;
 use super::{Datagram, ReceiveBatch};
-use super::{check, send};
+use super::{check, send, steer};
 
 /// How a [`BatchSocket`] is set up.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -114,6 +114,18 @@ impl BatchSocket {
     pub fn receive_buffer_bytes(&self) -> io::Result<usize> {
         let bytes = get_option(&self.fd, libc::SOL_SOCKET, libc::SO_RCVBUF)?;
         Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+
+    /// Lets the kernel put answers and requests within dialogs into the socket of their shard, for
+    /// all sockets that share this address. They must have been bound in the order of the shards,
+    /// `socket_count` of them. `shown_as` is the address that our Via names; a wildcard stands for
+    /// any. Datagrams that cannot be steered are spread as before.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal: nothing is steered then.
+    pub fn steer(&self, shown_as: SocketAddr, socket_count: u8) -> io::Result<()> {
+        steer::attach(&self.fd, shown_as, socket_count)
     }
 
     /// Reads what has arrived, at most one batch, without waiting. Returns the number of messages

@@ -59,6 +59,9 @@ impl Ports {
             for ports in &mut all {
                 address = ports.bind(address, listen).with_context(refused)?;
             }
+            if transport == Transport::Udp && shard_count > 1 {
+                all[0].steer(shard_count);
+            }
             bound.push(Bound { transport, address });
         }
         Ok((all, bound))
@@ -79,6 +82,16 @@ impl Ports {
                 Ok(address)
             }
             Transport::Tcp => self.streams.listen(address, advertised),
+        }
+    }
+
+    /// Lets the kernel find the shard of what comes to the address bound last, by the shards in
+    /// their order. Without it they hand on what is another's.
+    fn steer(&self, shard_count: u8) {
+        let Some(Port { port, advertised, .. }) = self.udp.last() else { return };
+        let address = port.local_addr();
+        if let Err(error) = port.steer(advertised.unwrap_or(address), shard_count) {
+            tracing::info!("udp {address}: the kernel steers no answers to their shards: {error}");
         }
     }
 

@@ -13,4 +13,5 @@ mod facts;
 mod lab;
 mod phone;
 mod restart;
+mod steered;
 mod traces;
