@@ -29,6 +29,8 @@ pub(crate) struct Extension {
     pub(crate) hint: Arc<Hint>,
     /// Configured by name; else instantiated from a pattern or range.
     pub(crate) explicit: bool,
+    /// Its hint is gone; it stays until its watchers have heard so.
+    pub(crate) is_removed: bool,
     pub(crate) devices: SmallVec<[LinkId; 2]>,
     pub(crate) presences: SmallVec<[LinkId; 1]>,
     /// Links whose owner has not spoken yet. Nobody is told anything until this is 0.
@@ -103,8 +105,12 @@ impl Extension {
         (self.tenant, Arc::clone(&self.context), Arc::clone(&self.exten))
     }
 
-    pub(crate) fn shown(&self) -> Shown<'_> {
-        Shown { state: self.state, presence: &self.presence }
+    /// The state its watchers see. An Asterisk shows a removed hint as idle (trace 08).
+    pub(crate) fn shown_state(&self, dialect: Dialect) -> ExtensionState {
+        match dialect {
+            Dialect::Asterisk if self.is_removed => ExtensionState::Idle,
+            _ => self.state,
+        }
     }
 
     /// Adds up the sources again.
@@ -138,7 +144,8 @@ impl Extension {
         if let Some(at) = self.groups.iter().position(same) {
             return Some(at as u16);
         }
-        let body = Rc::new(Body::render(&view.view(&self.exten), &self.shown()));
+        let shown = Shown { state: self.shown_state(view.dialect), presence: &self.presence };
+        let body = Rc::new(Body::render(&view.view(&self.exten), &shown));
         let group = Group {
             view: Some(view),
             body,

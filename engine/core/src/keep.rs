@@ -214,7 +214,8 @@ impl Shard {
             out.records.push(Record { key: subscription_key(tag), value: None });
             return None;
         };
-        let found = self.find_hint(tenant, context, exten);
+        // Found elsewhere it is another extension, maybe another shard's.
+        let found = self.find_hint(tenant, context, exten).filter(|f| &*f.context == context);
         let state = match &found {
             Some(_) => Lifecycle::Active,
             // Its hint went while we were down: the watcher is told so, and then it is over.
@@ -227,6 +228,7 @@ impl Shard {
             explicit: false,
         });
         let extension = self.extension_for(tenant, found, now, out)?;
+        self.extensions[extension].is_removed = state != Lifecycle::Active;
         let view =
             GroupView { format, dialect, digium, early_inuse_ringing, entity: entity.into() };
         let count_max = self.config.limits.view_count_max;

@@ -266,12 +266,15 @@ impl Shard {
     }
 
     /// Patches or renders a group's document. NOTIFYs in flight keep the old one.
-    fn render(&mut self, id: ExtensionId, at: usize) -> bool {
+    pub(crate) fn render(&mut self, id: ExtensionId, at: usize) -> bool {
         use crate::body::{Shown, Update};
-        let Extension { exten, state, presence, groups, .. } = &mut self.extensions[id];
+        let extension = &mut self.extensions[id];
+        let Some(view) = &extension.groups[at].view else { return false };
+        let state = extension.shown_state(view.dialect);
+        let Extension { exten, presence, groups, .. } = extension;
         let group = &mut groups[at];
         let Some(view) = &group.view else { return false };
-        let shown = Shown { state: *state, presence };
+        let shown = Shown { state, presence };
         let update = Rc::make_mut(&mut group.body).update(&view.view(exten), &shown);
         match update {
             Update::Unchanged => {}
@@ -350,6 +353,9 @@ impl Shard {
     ) -> Option<ExtensionId> {
         let key = (tenant, Arc::clone(&found.context), Arc::clone(&found.exten));
         if let Some(id) = self.extensions.find(&key) {
+            if self.extensions[id].is_removed {
+                self.follow_hint(id, found, now, out);
+            }
             return Some(id);
         }
         if self.extensions.len() >= self.config.limits.extension_count_max {
@@ -361,6 +367,7 @@ impl Shard {
             exten: found.exten,
             hint: found.hint,
             explicit: found.explicit,
+            is_removed: false,
             devices: SmallVec::new(),
             presences: SmallVec::new(),
             unknown_count: 0,
@@ -425,6 +432,27 @@ impl Shard {
             } else {
                 out.to_shards.push((owner, ShardMessage::Detach { tenant: key.0, name: key.1 }));
             }
+        }
+    }
+
+    /// The hint an extension has now. One that was removed is back.
+    pub(crate) fn follow_hint(
+        &mut self,
+        id: ExtensionId,
+        found: Found,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        let extension = &mut self.extensions[id];
+        extension.explicit = found.explicit;
+        if std::mem::take(&mut extension.is_removed) {
+            // The end as an Asterisk shows it is nothing for those who watch from now on.
+            for at in 0..self.extensions[id].groups.len() {
+                self.render(id, at);
+            }
+        }
+        if *self.extensions[id].hint != *found.hint {
+            self.relink(id, found.hint, now, out);
         }
     }
 

@@ -36,12 +36,7 @@ impl Shard {
             match self.find_hint(tenant, &context, &exten).filter(|found| found.context == context)
             {
                 None => self.remove_extension(id, now, out),
-                Some(found) => {
-                    self.extensions[id].explicit = found.explicit;
-                    if *self.extensions[id].hint != *found.hint {
-                        self.relink(id, found.hint, now, out);
-                    }
-                }
+                Some(found) => self.follow_hint(id, found, now, out),
             }
         }
         self.make_extensions(now, out);
@@ -77,7 +72,7 @@ impl Shard {
     /// The hint is gone: its watchers are told, and then the extension goes.
     fn remove_extension(&mut self, id: ExtensionId, now: Time, out: &mut Outputs) {
         let extension = &mut self.extensions[id];
-        extension.explicit = false;
+        (extension.explicit, extension.is_removed) = (false, true);
         let watchers: Vec<u32> =
             extension.groups.iter().flat_map(|group| group.watchers.iter().copied()).collect();
         if self.listens {
@@ -93,6 +88,7 @@ impl Shard {
             self.end_subscription(slot, Reason::NoResource, out);
         }
         for group in 0..self.extensions[id].groups.len() {
+            self.render(id, group);
             self.start_fanout(id, group as u16);
         }
         for (query, asked) in std::mem::take(&mut self.extensions[id].asked) {

@@ -95,6 +95,38 @@ fn a_removed_hint_ends_its_watchers_and_leaves_the_others_alone() {
 }
 
 #[test]
+fn the_last_document_of_a_removed_hint_is_the_last_state_or_asterisks_idle() {
+    for (dialect, event, want) in [
+        (Dialect::Rfc, "presence", "On the phone"),
+        (Dialect::Rfc, "dialog", "<state>confirmed"),
+        (Dialect::Asterisk, "presence", "<note>Ready</note>"),
+        (Dialect::Asterisk, "dialog", "<state>terminated"),
+    ] {
+        let mut world = World::new(2, dialect);
+        let mut phone = Phone::new(8, "lamp1");
+        phone.event = event.into();
+        phone.subscribe(&mut world, Some(600));
+        world.set_device("Custom:lamp1", DeviceState::InUse);
+        phone.listen(&mut world);
+        let without = Config { dialplan: Dialplan::default(), ..config(dialect) };
+        world.command(&Command::Reload(without.into()));
+        // The hint is back before the last NOTIFY is answered, and somebody watches it again.
+        let last = world.take(phone.address);
+        world.command(&Command::Reload(config(dialect).into()));
+        let (response, first) = Phone { event: event.into(), ..Phone::new(9, "lamp1") }
+            .subscribe(&mut world, Some(600));
+        assert_eq!((last.len(), response.status()), (1, 200));
+        assert!(last[0].state().starts_with("terminated"), "{}", last[0].state());
+        assert!(last[0].body().contains(want), "{dialect:?} {}", last[0].body());
+        let alive = if event == "presence" { "On the phone" } else { "<state>confirmed" };
+        assert!(first[0].body().contains(alive), "{dialect:?} {}", first[0].body());
+        phone.answer(&mut world, &last[0], "200 OK", "");
+        assert_eq!(world.stats(|s| s.subscription_count), 1);
+        assert_eq!(world.stats(|s| s.extension_count), 13, "lamps, and three more");
+    }
+}
+
+#[test]
 fn a_hint_that_loses_its_presence_sources_shows_none() {
     // More shards than sources: the new device is heard of only after the reload.
     for shard_count in [1, 2, 4] {

@@ -94,21 +94,27 @@ fn records_that_make_no_sense_are_left_alone() {
 
 #[test]
 fn a_hint_that_went_while_the_node_was_down_ends_its_watchers() {
-    let mut world = World::new(2, Dialect::Rfc);
-    let mut phone = Phone::new(9, "lamp1");
-    phone.subscribe(&mut world, Some(600));
-    let records = kept(&world);
-    let without = Config { dialplan: Dialplan::default(), ..config(Dialect::Rfc) };
-    let mut world = World::with(2, without, 10_000);
-    for record in records {
-        world.command(&Command::Restore(record));
+    for (dialect, state, note) in [
+        (Dialect::Rfc, "terminated;reason=noresource", "Unavailable"),
+        (Dialect::Asterisk, "terminated", "Ready"),
+    ] {
+        let mut world = World::new(2, dialect);
+        let mut phone = Phone::new(9, "lamp1");
+        phone.subscribe(&mut world, Some(600));
+        let records = kept(&world);
+        let without = Config { dialplan: Dialplan::default(), ..config(dialect) };
+        let mut world = World::with(2, without, 10_000);
+        for record in records {
+            world.command(&Command::Restore(record));
+        }
+        world.run();
+        let got = phone.listen(&mut world);
+        assert_eq!(got.len(), 1);
+        assert_eq!(got[0].state(), state);
+        assert!(got[0].body().contains(note), "{}", got[0].body());
+        assert_eq!(world.stats(|s| s.subscription_count + s.extension_count), 0);
+        assert!(world.records.iter().all(|record| record.value.is_none()), "and is forgotten");
     }
-    world.run();
-    let got = phone.listen(&mut world);
-    assert_eq!(got.len(), 1);
-    assert_eq!(got[0].state(), "terminated;reason=noresource");
-    assert_eq!(world.stats(|s| s.subscription_count + s.extension_count), 0);
-    assert!(world.records.iter().all(|record| record.value.is_none()), "and is forgotten");
 }
 
 /// The store commits in groups: a run may end before its own records are on the disk, and the
