@@ -2,12 +2,17 @@
 //!
 //! The scanner vouches for the shape of a message; this is the next layer: mandatory headers
 //! present and readable, CSeq method equal to the request's, every Via readable. Only what passes
-//! here may create state. Source: RFC 3261 sections 8.1.1 and 8.2, RFC 4475 for what must fail.
+//! here may create state. What a list subscription needs besides is picked up on the way, raw:
+//! whether it may be broken is for those to say who serve lists.
+//!
+//! Source: RFC 3261 sections 8.1.1 and 8.2, RFC 4475 for what must fail.
 
 use thiserror::Error;
 
+use crate::body::Body;
 use crate::chars::{is_lws, parse_decimal};
 use crate::header::{CSeq, HeaderError, NameAddr, Via};
+use crate::list::split_list;
 use crate::name::HeaderName;
 use crate::scan::Message;
 
@@ -56,6 +61,12 @@ pub struct Essentials<'a> {
     pub cseq: u32,
     /// Max-Forwards; `None` if missing (RFC 2543).
     pub max_forwards: Option<u8>,
+    /// Whether Supported or Require has `eventlist` (RFC 4662 section 4.1).
+    pub supports_eventlist: bool,
+    /// Suppress-If-Match, raw; see [`crate::SuppressIfMatch`].
+    pub suppress_if_match: Option<&'a [u8]>,
+    /// The body and what describes it.
+    pub body: Body<'a>,
 }
 
 impl<'a> Essentials<'a> {
@@ -74,6 +85,7 @@ impl<'a> Essentials<'a> {
         if via.branch == Some(BRANCH_COOKIE) {
             return Err(AdmitError::EmptyBranch);
         }
+        let extras = Extras::read(message);
         Ok(Essentials {
             method,
             via,
@@ -85,7 +97,41 @@ impl<'a> Essentials<'a> {
                 Some(_) => Some(typed(message, HeaderName::MaxForwards, parse_max_forwards)?),
                 None => None,
             },
+            supports_eventlist: extras.supports_eventlist,
+            suppress_if_match: extras.suppress_if_match,
+            body: extras.body,
         })
+    }
+}
+
+/// The optional headers, all found in one walk over the header lines.
+#[derive(Default)]
+struct Extras<'a> {
+    supports_eventlist: bool,
+    suppress_if_match: Option<&'a [u8]>,
+    body: Body<'a>,
+}
+
+impl<'a> Extras<'a> {
+    fn read(message: &Message<'a>) -> Extras<'a> {
+        let mut extras = Extras::default();
+        extras.body.bytes = message.body();
+        for (name, _, value) in message.header_lines() {
+            let field = match name {
+                HeaderName::Supported | HeaderName::Require => {
+                    let is_eventlist = |tag: &[u8]| tag.eq_ignore_ascii_case(b"eventlist");
+                    extras.supports_eventlist |= split_list(value).any(is_eventlist);
+                    continue;
+                }
+                HeaderName::SuppressIfMatch => &mut extras.suppress_if_match,
+                HeaderName::ContentType => &mut extras.body.content_type,
+                HeaderName::ContentEncoding => &mut extras.body.encoding,
+                HeaderName::ContentDisposition => &mut extras.body.disposition,
+                _ => continue,
+            };
+            field.get_or_insert(value);
+        }
+        extras
     }
 }
 

@@ -8,6 +8,8 @@ pub(crate) const NS_PIDF: &str = "urn:ietf:params:xml:ns:pidf";
 pub(crate) const NS_CPIM_PIDF: &str = "urn:ietf:params:xml:ns:cpim-pidf";
 pub(crate) const NS_DIALOG_INFO: &str = "urn:ietf:params:xml:ns:dialog-info";
 pub(crate) const NS_RLMI: &str = "urn:ietf:params:xml:ns:rlmi";
+pub(crate) const NS_RESOURCE_LISTS: &str = "urn:ietf:params:xml:ns:resource-lists";
+pub(crate) const NS_RLS_SERVICES: &str = "urn:ietf:params:xml:ns:rls-services";
 /// What the prefix `xml` means everywhere.
 pub(crate) const NS_XML: &str = "http://www.w3.org/XML/1998/namespace";
 
@@ -28,6 +30,14 @@ pub enum FactsError {
     Missing {
         /// Which part.
         what: &'static str,
+    },
+    /// More of something than is kept.
+    #[error("document has more than {max} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        max: usize,
     },
 }
 

@@ -254,6 +254,8 @@ pub struct SubscriptionState<'a> {
     pub reason: Option<&'a [u8]>,
     /// Seconds to wait before trying again.
     pub retry_after: Option<u32>,
+    /// Raw parameters, from the first semicolon on.
+    pub params: &'a [u8],
 }
 
 impl<'a> SubscriptionState<'a> {
@@ -272,6 +274,7 @@ impl<'a> SubscriptionState<'a> {
             expires: find_param(params, "expires").and_then(parse_expires),
             reason: find_param(params, "reason"),
             retry_after: find_param(params, "retry-after").and_then(parse_expires),
+            params,
         })
     }
 }
@@ -309,6 +312,86 @@ impl<'a> MediaType<'a> {
     /// Parameter of that name, in any letter case, quotes off.
     pub fn param(&self, name: &str) -> Option<&'a [u8]> {
         find_param(self.params, name)
+    }
+}
+
+/// A Content-Disposition value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ContentDisposition<'a> {
+    /// What the body is for: `render`, `recipient-list`...; compared without letter case.
+    pub kind: &'a [u8],
+    /// Raw parameters, from the first semicolon on.
+    pub params: &'a [u8],
+}
+
+impl<'a> ContentDisposition<'a> {
+    /// Reads `kind;params`.
+    ///
+    /// # Errors
+    ///
+    /// The kind is not a token.
+    pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
+        let (kind, params) = split_at_semicolon(trim(value));
+        if !is_token_str(kind) {
+            return refuse("disposition is not a token", 0);
+        }
+        Ok(ContentDisposition { kind, params })
+    }
+
+    /// Whether this is `kind`, in any letter case.
+    pub fn is(&self, kind: &str) -> bool {
+        self.kind.eq_ignore_ascii_case(kind.as_bytes())
+    }
+
+    /// Whether a receiver that does not understand the body may pass over it; by default it must
+    /// refuse the message (RFC 3261 section 20.11).
+    pub fn is_optional(&self) -> bool {
+        find_param(self.params, "handling")
+            .is_some_and(|handling| handling.eq_ignore_ascii_case(b"optional"))
+    }
+}
+
+/// A Warning value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Warning<'a> {
+    /// Code, 100 to 999.
+    pub code: u16,
+    /// Who warns: host, host and port, or a name.
+    pub agent: &'a [u8],
+    /// The text without its quotes; escapes inside stay.
+    pub text: &'a [u8],
+}
+
+impl<'a> Warning<'a> {
+    /// Reads `code agent "text"`.
+    ///
+    /// # Errors
+    ///
+    /// Another code than three digits, no agent, text that is not quoted or has more behind it.
+    pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
+        let mut cursor = Cursor { value, at: 0 };
+        let code = match parse_decimal(cursor.token("warning code missing")?, 999) {
+            Some(code @ 100..) => code as u16,
+            _ => return refuse("warning code is not three digits", 0),
+        };
+        cursor.skip_lws();
+        let start = cursor.at;
+        let rest = &value[start..];
+        let length = rest.iter().position(|&byte| is_lws(byte)).unwrap_or(rest.len());
+        let agent = &rest[..length];
+        if agent.is_empty() || agent.contains(&b'"') {
+            return refuse("warning agent missing", start);
+        }
+        cursor.at += length;
+        cursor.skip_lws();
+        let (text_at, end) = (cursor.at, value.get(cursor.at).copied());
+        let end = end.filter(|&byte| byte == b'"').and_then(|_| quoted_end(value, text_at));
+        match end {
+            Some(end) if trim(&value[end..]).is_empty() => {
+                Ok(Warning { code, agent, text: &value[text_at + 1..end - 1] })
+            }
+            _ => refuse("warning text is not one quoted string", text_at),
+        }
     }
 }
 

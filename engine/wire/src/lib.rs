@@ -8,9 +8,12 @@
 
 pub mod admit;
 pub mod ami;
+pub mod body;
 pub mod canonical;
 mod chars;
+pub mod conditional;
 pub mod dialog_info;
+pub mod encoding;
 mod facts;
 pub mod frame;
 pub mod header;
@@ -19,8 +22,10 @@ pub mod list;
 pub mod multipart;
 pub mod name;
 pub mod pidf;
+pub mod resource_lists;
 pub mod response;
 pub mod rlmi;
+pub mod rls_services;
 pub mod scan;
 pub mod uri;
 pub mod write;
@@ -29,19 +34,25 @@ pub mod xpidf;
 
 pub use admit::{AdmitError, Essentials};
 pub use ami::{AmiError, AmiMessage, AmiReader, AmiWriter};
+pub use body::Body;
 pub use canonical::canonical_uri;
+pub use conditional::{Rate, Rates, SuppressIfMatch, parse_entity_tag};
 pub use dialog_info::{DialogFacts, DialogInfoFacts, Party};
+pub use encoding::{ACCEPTED_ENCODINGS, EncodingError, decode_content};
 pub use facts::FactsError;
 pub use frame::{Frame, next_frame};
 pub use header::{
-    CSeq, Event, HeaderError, MediaType, NameAddr, SubscriptionState, Via, parse_expires,
+    CSeq, ContentDisposition, Event, HeaderError, MediaType, NameAddr, SubscriptionState, Via,
+    Warning, parse_expires,
 };
 pub use list::{find_param, split_list, split_params, unquote};
 pub use multipart::{Multipart, MultipartError, Part, Parts};
 pub use name::HeaderName;
 pub use pidf::{Basic, DigiumPresence, PidfFacts};
+pub use resource_lists::{ListEntry, ListItem, ResourceList, ResourceLists};
 pub use response::{ResponseKey, response_key};
 pub use rlmi::{InstanceState, RlmiFacts, RlmiInstance, RlmiName, RlmiResource};
+pub use rls_services::{RlsService, RlsServices, ServiceMembers};
 pub use scan::{Framing, Message, ScanError};
 pub use uri::{UriParts, UserBuffer, decode_user, host_address, split_uri};
 pub use write::{Slot, SlotTooNarrow, escape_log, push_header, push_u32, push_xml};

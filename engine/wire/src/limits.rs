@@ -62,6 +62,12 @@ pub const PART_HEAD_BYTES_MAX: usize = 2048;
 /// Multipart bodies inside multipart bodies: one for every level of nested resource lists.
 pub const MULTIPART_DEPTH_MAX: usize = 8;
 
+/// Lists inside lists of one document: as many levels as a NOTIFY can show.
+pub const LIST_DEPTH_MAX: usize = MULTIPART_DEPTH_MAX;
+
+/// Entries, references and lists of one document. Address books of phones have hundreds.
+pub const LIST_ITEM_COUNT_MAX: usize = 2048;
+
 /// Line of an AMI request with its line end (reference: Asterisk's manager).
 pub const AMI_LINE_BYTES_MAX: usize = 1024;
 
@@ -79,5 +85,6 @@ pub const AMI_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const _: () = assert!(HEAD_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX <= u16::MAX as usize, "offsets are stored as u16");
+const _: () = assert!(LIST_DEPTH_MAX < XML_DEPTH_MAX);
 const _: () = assert!(HEADER_NAME_BYTES_MAX <= u8::MAX as usize, "name lengths are stored as u8");
 const _: () = assert!(HEADER_COUNT_INLINE < HEADER_COUNT_MAX);

@@ -210,6 +210,12 @@ impl<'a> Message<'a> {
         self.headers(name).flat_map(split_list)
     }
 
+    /// Whether a token is in the comma lists of that header, in any letter case. For option tags,
+    /// event packages and methods, which carry no parameters.
+    pub fn has_token(&self, name: HeaderName, token: &str) -> bool {
+        self.values(name).any(|value| value.eq_ignore_ascii_case(token.as_bytes()))
+    }
+
     /// Every header line: what it is, its name as spelled, its trimmed value.
     pub fn header_lines(&self) -> impl Iterator<Item = (HeaderName, &'a [u8], &'a [u8])> {
         let bytes = self.head.bytes;

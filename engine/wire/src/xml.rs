@@ -301,6 +301,8 @@ pub(crate) trait XmlVisitor {
     fn start(&mut self, path: &[&'static str], element: &XmlElement);
     /// Text directly inside the last element of the path; may come in pieces.
     fn text(&mut self, path: &[&'static str], text: &str);
+    /// The last element of the path closes.
+    fn end(&mut self, _path: &[&'static str]) {}
 }
 
 /// Runs a visitor over a whole document.
@@ -315,6 +317,7 @@ pub(crate) fn visit(document: &[u8], visitor: &mut impl XmlVisitor) -> Result<()
             }
             XmlEvent::Text(text) => visitor.text(&path, text),
             XmlEvent::End => {
+                visitor.end(&path);
                 path.pop();
             }
             XmlEvent::Done => return Ok(()),

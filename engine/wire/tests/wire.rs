@@ -8,6 +8,8 @@ mod captures;
 mod documents;
 #[path = "wire/framing.rs"]
 mod framing;
+#[path = "wire/list_requests.rs"]
+mod list_requests;
 #[path = "wire/lists.rs"]
 mod lists;
 #[path = "wire/mutation.rs"]
