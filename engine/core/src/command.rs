@@ -131,6 +131,9 @@ pub enum Refusal {
         /// The limit.
         count_max: u32,
     },
+    /// Too much waits for other shards or the store.
+    #[error("its shard is overloaded: too much waits for other shards or the store")]
+    Overloaded,
     /// The command is not a change of a state.
     #[error("only states can be changed so")]
     NotAState,

@@ -39,6 +39,9 @@ pub enum Input<'a> {
         /// The question.
         query: Query,
     },
+    /// Whether so much waits for others ([`crate::limits::Limits::mesh_waiting_max`]) that new
+    /// work is to be refused.
+    Overloaded(bool),
     /// A stream connection ended.
     ConnectionClosed(ConnectionId),
     /// Time passed: timers are due, or a fan-out continues.

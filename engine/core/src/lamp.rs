@@ -20,7 +20,13 @@ use crate::{Outputs, Shard, Time};
 impl Shard {
     /// A change somebody waits for: answered with the shards that will confirm it.
     pub(crate) fn on_change(&mut self, id: u64, command: Command, now: Time, out: &mut Outputs) {
-        let changed = self.change(command, now, out).map(|(tenant, attached)| {
+        let changed = if self.is_overloaded {
+            self.stats.counters.command_refused += 1;
+            Err(Refusal::Overloaded)
+        } else {
+            self.change(command, now, out)
+        };
+        let changed = changed.map(|(tenant, attached)| {
             // A hint that grew is told to all shards, now or by an equal report just before.
             let grows_hints = self.config.dialplan.autohint_contexts(tenant).next().is_some();
             let is_told =

@@ -48,6 +48,14 @@ pub struct Limits {
     pub view_count_max: usize,
     /// Bytes of dialog state (Call-ID, URIs, routes, tags) kept for one subscription; beyond: 513.
     pub dialog_bytes_max: usize,
+    /// Batches (of up to 128 messages) that wait for one other shard, beside its queue. Beyond: new
+    /// subscriptions get 503 with Retry-After and changes are refused; beyond twice as many the
+    /// sockets are not read. What was accepted is never dropped.
+    pub mesh_waiting_max: usize,
+    /// Batches of records that wait for the store, beside its queue. Beyond: the same.
+    pub store_waiting_max: usize,
+    /// Batches of news that wait for the control plane. Beyond: news is dropped and counted.
+    pub event_waiting_max: usize,
     /// Members of one list subscription, nested lists included. Beyond: 403 with a reason.
     pub list_member_count_max: usize,
     /// Lists within lists, the outermost included. Deeper ones are left out, as loops are.
@@ -85,6 +93,9 @@ impl Default for Limits {
             accept_value_count_max: 64,
             view_count_max: 256,
             dialog_bytes_max: 4096,
+            mesh_waiting_max: 4096,
+            store_waiting_max: 16_384,
+            event_waiting_max: 8192,
             list_member_count_max: 2000,
             list_depth_max: 8,
             notify_bytes_max: 64_000,

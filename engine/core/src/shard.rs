@@ -40,6 +40,8 @@ pub struct Shard {
     pub(crate) authenticator: Authenticator,
     /// Configured extensions exist; false until the first input.
     is_started: bool,
+    /// Too much waits for others: new work is refused.
+    pub(crate) is_overloaded: bool,
     /// Somebody listens to events.
     pub(crate) listens: bool,
     pub(crate) stats: Stats,
@@ -95,6 +97,7 @@ impl Shard {
             unix_at_zero_ms: setup.unix_at_zero_ms,
             authenticator: Authenticator::new(&mut fastrand::Rng::with_seed(setup.seed)),
             is_started: false,
+            is_overloaded: false,
             listens: false,
             stats: Stats::default(),
             sources: Sources::new(hasher.clone()),
@@ -131,6 +134,7 @@ impl Shard {
             Input::Command(command) => self.on_command(command, now, out),
             Input::Change { id, command } => self.on_change(id, command, now, out),
             Input::Query { id, query } => self.answer(id, query, now, out),
+            Input::Overloaded(is_overloaded) => self.is_overloaded = is_overloaded,
             // The next NOTIFY opens a new connection; nothing to do until then.
             Input::ConnectionClosed(_) => {}
             Input::Tick => self.on_tick(now, out),

@@ -74,6 +74,9 @@ impl Shard {
         };
         let owner = self.placement.shard_of_extension(tenant, &found.context, exten);
         if owner != self.id {
+            if self.is_overloaded {
+                return self.shed();
+            }
             self.forward(owner, request.flow, request.bytes, out);
             return Outcome::Forwarded;
         }
@@ -89,6 +92,9 @@ impl Shard {
                 self.stats.counters.request_merged += 1;
                 return Outcome::Answer(Answer::new(482, "Loop Detected"));
             }
+        }
+        if self.is_overloaded {
+            return self.shed();
         }
         let Some(extension) = self.extension_for(tenant, found, now, out) else {
             return self.shed();

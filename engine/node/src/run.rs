@@ -9,6 +9,7 @@ mod figures;
 mod mesh;
 mod pace;
 mod ports;
+mod pressure;
 mod start;
 mod turn;
 mod watch;

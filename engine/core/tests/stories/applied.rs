@@ -10,8 +10,9 @@ use lampfield_core::config::{Config, Dialect};
 use lampfield_core::limits::Limits;
 use lampfield_core::placement::ShardId;
 use lampfield_core::state::{DeviceState, Presence, PresenceState};
+use lampfield_wire::HeaderName;
 
-use super::world::{T, World, config, dialplan};
+use super::world::{Phone, T, World, config, dialplan};
 
 /// An extension, its presence source, and the newest value that a client may rely on.
 struct Lamp {
@@ -214,4 +215,53 @@ fn a_change_that_is_refused_says_why_and_changes_nothing() {
         assert_eq!((reply.id, changed.err()), (id, want));
     }
     assert_eq!(world.stats(|stats| stats.counters.command_refused), 2);
+}
+
+#[test]
+fn an_overloaded_shard_refuses_what_is_new_and_keeps_what_it_has() {
+    for shard_count in [1, 3] {
+        let mut world = World::new(shard_count, Dialect::Rfc);
+        let mut old = Phone::new(1, "lamp1");
+        assert_eq!(old.subscribe(&mut world, Some(600)).0.status(), 200);
+        let repeated = old.request(Some(600));
+        let overload = |world: &mut World, is_overloaded| {
+            for shard in world.placement.clone().shards() {
+                world.input(shard, Input::Overloaded(is_overloaded));
+            }
+        };
+        let change = |world: &mut World, state| {
+            let device: Arc<str> = "Custom:lamp1".into();
+            let owner = world.placement.shard_of_source(T, &device);
+            let command = Command::SetDevice { tenant: T, device, state };
+            world.input(owner, Input::Change { id: 1, command });
+            let reply = world.replies.remove(0);
+            world.run();
+            world.replies.clear();
+            let Answer::Changed(changed) = reply.answer else { panic!("{reply:?}") };
+            changed.err()
+        };
+        assert_eq!(change(&mut world, DeviceState::InUse), None);
+        assert_eq!(old.listen(&mut world).len(), 1, "the change is shown");
+
+        overload(&mut world, true);
+        let mut new = Phone::new(2, "lamp1");
+        let (refused, _) = new.subscribe(&mut world, Some(600));
+        assert_eq!(refused.status(), 503);
+        let retry_after = refused.header(HeaderName::RetryAfter);
+        assert!(retry_after.parse::<u32>().is_ok(), "{retry_after}");
+        assert_eq!(change(&mut world, DeviceState::OnHold), Some(Refusal::Overloaded));
+        assert_eq!(old.listen(&mut world).len(), 0, "nothing has changed");
+        // A watcher that is known refreshes, and is told of what was accepted elsewhere.
+        world.datagram(old.address, &repeated, old.arrives_at);
+        let got = old.listen(&mut world);
+        assert!(got.iter().any(|m| m.status() == 200), "the refresh");
+        world.set_device("Custom:lamp1", DeviceState::Ringing);
+        assert_eq!(old.listen(&mut world).len(), 1);
+
+        overload(&mut world, false);
+        assert_eq!(new.subscribe(&mut world, Some(600)).0.status(), 200);
+        assert_eq!(change(&mut world, DeviceState::OnHold), None);
+        assert_eq!(world.stats(|stats| stats.counters.request_shed), 1);
+        assert_eq!(world.stats(|stats| stats.counters.command_refused), 1);
+    }
 }

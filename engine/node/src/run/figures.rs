@@ -11,6 +11,10 @@ pub(super) struct LoopCounts {
     pub(super) turn_count: u64,
     /// Messages of the core that came from other shards.
     pub(super) mesh_in_count: u64,
+    /// Times so much waited for others that new work was refused.
+    pub(super) overloaded_count: u64,
+    /// Turns in which the sockets were not read because of that.
+    pub(super) unread_turn_count: u64,
     /// News that the control plane was too slow to take.
     pub(super) event_dropped_count: u64,
 }
@@ -39,6 +43,8 @@ pub(super) fn figures<C, S>(
         ("event_dropped", counts.event_dropped_count),
         ("store_waiting", store.0),
         ("store_waited", store.1),
+        ("overloaded", counts.overloaded_count),
+        ("turn_without_reading", counts.unread_turn_count),
         ("turn", counts.turn_count),
     ]);
     figures

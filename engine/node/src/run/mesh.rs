@@ -3,6 +3,7 @@
 //!
 //! Nothing is lost and order is kept: as long as something waits, everything new waits behind it.
 //! No shard ever waits for another, so two that are busy with each other cannot stop each other.
+//! What bounds the queues is that a shard takes on no new work while they are long (`pressure.rs`).
 
 use std::collections::VecDeque;
 
@@ -151,6 +152,11 @@ impl Mesh {
         self.peers.iter().fold((0, 0), |(now, ever), peer| {
             (now + peer.waiting_count(), ever + peer.waited_count())
         })
+    }
+
+    /// How many batches wait for the shard that most of them wait for.
+    pub(super) fn longest(&self) -> usize {
+        self.peers.iter().map(Outbox::waiting_count).max().unwrap_or(0)
     }
 
     /// How many messages of the core have left, and in how many batches.

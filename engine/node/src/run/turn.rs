@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use lampfield_core::command::Command;
 use lampfield_core::flow::Transport;
+use lampfield_core::limits::Limits;
 use lampfield_core::placement::ShardId;
 use lampfield_core::record::Record;
 use lampfield_core::{Input, Outputs, Shard, ShardSetup, Time};
@@ -23,15 +24,12 @@ use super::figures::{LoopCounts, figures};
 use super::mesh::{Mesh, Outbox};
 use super::pace::{Moderation, sleep_for};
 use super::ports::Ports;
+use super::pressure::Pressure;
 use super::watch::Watch;
 use crate::channel::{FromShard, ToShard};
 
 /// Messages taken from the inbox in one turn. Each may be a batch of 128.
 const INBOX_PER_TURN: usize = 32;
-
-/// Batches of news that may wait for the control plane; beyond, news is dropped and counted.
-/// Answers never are: there is one per question, and questions are few.
-const EVENT_BATCH_WAITING_MAX: usize = 8192;
 
 /// While something waits for a receiver that is full, it is tried again this often.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
@@ -83,6 +81,10 @@ struct ShardLoop {
     sent_this_turn: usize,
     counts: LoopCounts,
     watch: Watch,
+    /// As configured at the start.
+    limits: Limits,
+    mesh_pressure: Pressure,
+    store_pressure: Pressure,
     stopping: bool,
 }
 
@@ -91,6 +93,7 @@ impl ShardLoop {
         let poller = Rc::new(Poller::new()?);
         setup.ports.watch(&poller)?;
         let id = setup.shard.id;
+        let limits = setup.shard.config.limits.clone();
         Ok(Self {
             id,
             shard: Shard::new(setup.shard),
@@ -108,6 +111,9 @@ impl ShardLoop {
             sent_this_turn: 0,
             counts: LoopCounts::default(),
             watch: Watch::new(id),
+            limits,
+            mesh_pressure: Pressure::Low,
+            store_pressure: Pressure::Low,
             stopping: false,
         })
     }
@@ -125,7 +131,12 @@ impl ShardLoop {
     fn turn(&mut self) -> bool {
         let now = self.clock.now();
         self.sent_this_turn = 0;
-        let received = self.read_sockets(now);
+        let received = if self.pressure() < Pressure::Stopped {
+            self.read_sockets(now)
+        } else {
+            self.counts.unread_turn_count += 1;
+            0
+        };
         let mut worked = received > 0;
         worked |= self.read_inbox(now);
         if self.shard.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -139,10 +150,31 @@ impl ShardLoop {
         if let Some(store) = &mut self.store {
             store.flush();
         }
+        self.look_at_pressure(now);
         self.moderation.after_turn(now, self.sent_this_turn, received);
         self.counts.turn_count += u64::from(worked);
         self.watch.look(now, &self.ports, &self.mesh, &self.control, self.counts);
         worked
+    }
+
+    /// How much waits for others.
+    fn pressure(&self) -> Pressure {
+        self.mesh_pressure.max(self.store_pressure)
+    }
+
+    /// Has the core refuse new work while too much waits for others.
+    fn look_at_pressure(&mut self, now: Time) {
+        let before = self.pressure();
+        let store_waiting = self.store.as_ref().map_or(0, Outbox::waiting_count);
+        let Limits { mesh_waiting_max, store_waiting_max, .. } = self.limits;
+        self.mesh_pressure = self.mesh_pressure.after(self.mesh.longest(), mesh_waiting_max);
+        self.store_pressure = self.store_pressure.after(store_waiting, store_waiting_max);
+        let (was, is) = (before > Pressure::Low, self.pressure() > Pressure::Low);
+        if was != is {
+            self.counts.overloaded_count += u64::from(is);
+            self.shard.handle(Input::Overloaded(is), now, &mut self.out);
+            self.flush(now);
+        }
     }
 
     /// One batch from every socket that has something. Returns the number of messages.
@@ -264,7 +296,8 @@ impl ShardLoop {
             self.control.push(FromShard::Replies(std::mem::take(&mut self.out.replies)));
         }
         if !self.out.events.is_empty() {
-            if self.control.waiting_count() < EVENT_BATCH_WAITING_MAX {
+            // Answers are never dropped: there is one per question, and the control plane bounds these.
+            if self.control.waiting_count() < self.limits.event_waiting_max {
                 self.control.push(FromShard::Events(std::mem::take(&mut self.out.events)));
             } else {
                 self.counts.event_dropped_count += self.out.events.len() as u64;
@@ -289,6 +322,10 @@ impl ShardLoop {
         let store_waits = self.store.as_ref().is_some_and(|store| store.waiting_count() > 0);
         if store_waits || self.mesh.waiting().0 > 0 || self.control.waiting_count() > 0 {
             at_most = Some(at_most.map_or(RETRY_AFTER, |at_most| at_most.min(RETRY_AFTER)));
+        }
+        if self.pressure() == Pressure::Stopped {
+            // Sockets that nobody reads would wake it at once.
+            return self.sleeper.pause(at_most.unwrap_or(RETRY_AFTER)).await;
         }
         if let Some(pause) = self.moderation.before_sleep() {
             let time = at_most.map_or(pause, |at_most| at_most.min(pause));

@@ -230,6 +230,9 @@ pub(super) struct Limits {
     pub(super) presence_text_bytes_max: Option<Spanned<u32>>,
     pub(super) accept_value_count_max: Option<Spanned<u32>>,
     pub(super) dialog_bytes_max: Option<Spanned<u32>>,
+    pub(super) mesh_waiting_max: Option<Spanned<u32>>,
+    pub(super) store_waiting_max: Option<Spanned<u32>>,
+    pub(super) event_waiting_max: Option<Spanned<u32>>,
 }
 
 fn yes() -> bool {

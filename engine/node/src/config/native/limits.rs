@@ -24,13 +24,16 @@ impl Native<'_> {
         for (value, limit) in counts {
             *limit = self.positive(value.as_ref()).unwrap_or(*limit);
         }
-        let sizes: [(Option<Spanned<u32>>, &mut usize); 6] = [
+        let sizes: [(Option<Spanned<u32>>, &mut usize); 9] = [
             (file.view_count_max, &mut limits.view_count_max),
             (file.notify_per_turn_max, &mut limits.notify_per_turn_max),
             (file.transaction_count_max, &mut limits.transaction_count_max),
             (file.presence_text_bytes_max, &mut limits.presence_text_bytes_max),
             (file.accept_value_count_max, &mut limits.accept_value_count_max),
             (file.dialog_bytes_max, &mut limits.dialog_bytes_max),
+            (file.mesh_waiting_max, &mut limits.mesh_waiting_max),
+            (file.store_waiting_max, &mut limits.store_waiting_max),
+            (file.event_waiting_max, &mut limits.event_waiting_max),
         ];
         for (value, limit) in sizes {
             *limit = self.positive(value.as_ref()).map_or(*limit, |value| value as usize);
