@@ -11,6 +11,7 @@ pub struct Limits {
     pub watcher_count_max: u32,
     /// Subscriptions of one source address. Keeps one broken phone from filling the table.
     /// An edge proxy hides many phones behind one address, so the default is the table's size.
+    /// Beyond: 503 with Retry-After and a Warning that says so, counted as shed.
     pub subscription_per_source_max: u32,
     /// Extensions a shard holds, explicit and instantiated. Beyond: 503 with Retry-After.
     pub extension_count_max: u32,

@@ -317,7 +317,7 @@ impl Shard {
                 subscription.armed_at_s = subscription.expires_at_s;
                 self.expiries.arm(u64::from(subscription.expires_at_s), slot, check);
             } else if subscription.state == Lifecycle::Active {
-                self.end_subscription(slot, Reason::Timeout, out);
+                self.end_subscription(slot, Reason::Timeout, now, out);
                 self.kick(slot, now, out);
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::command::Event;
 use crate::config::{Config, Endpoint, EndpointId};
 use crate::extension::ExtensionId;
+use crate::index::EndpointIndex;
 use crate::placement::TenantId;
 use crate::subscription::Reason;
 use crate::{Outputs, Shard, Time};
@@ -28,7 +29,7 @@ impl Shard {
     pub(crate) fn reload(&mut self, new: Arc<Config>, now: Time, out: &mut Outputs) {
         let old = std::mem::replace(&mut self.config, new);
         self.shared_run = crate::shard::shared_run(&self.config);
-        self.move_endpoints(&old, out);
+        self.move_endpoints(&old, now, out);
         let held: Vec<ExtensionId> = self.extensions.iter().map(|(id, _)| id).collect();
         for id in held {
             let extension = &self.extensions[id];
@@ -43,15 +44,11 @@ impl Shard {
     }
 
     /// Endpoints are numbered by place; a reload may have moved or removed them.
-    fn move_endpoints(&mut self, old: &Config, out: &mut Outputs) {
+    fn move_endpoints(&mut self, old: &Config, now: Time, out: &mut Outputs) {
         let config = Arc::clone(&self.config);
-        let mut by_name = hashbrown::HashMap::with_hasher(self.hasher.clone());
-        for (at, endpoint) in config.endpoints.iter().enumerate() {
-            if endpoint.allow_subscribe {
-                by_name.insert((endpoint.tenant, &endpoint.name), EndpointId(at as u32));
-            }
-        }
-        let new_id = |old: &Endpoint| by_name.get(&(old.tenant, &old.name)).copied();
+        self.endpoint_index = EndpointIndex::new(&config, self.hasher.clone());
+        let index = &self.endpoint_index;
+        let new_id = |old: &Endpoint| index.find(&config, old.tenant, &old.name);
         let map: Vec<Option<EndpointId>> = old.endpoints.iter().map(new_id).collect();
         let slots: Vec<u32> = self.subscriptions.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
@@ -61,7 +58,7 @@ impl Shard {
                 None => {
                     subscription.endpoint = EndpointId(u32::MAX);
                     let (extension, group) = (subscription.extension, subscription.group);
-                    self.end_subscription(slot, Reason::Rejected, out);
+                    self.end_subscription(slot, Reason::Rejected, now, out);
                     // A fan-out: many may go at once, and each turn has its budget.
                     self.start_fanout(extension, group);
                 }
@@ -85,7 +82,7 @@ impl Shard {
             });
         }
         for slot in watchers {
-            self.end_subscription(slot, Reason::NoResource, out);
+            self.end_subscription(slot, Reason::NoResource, now, out);
         }
         for group in 0..self.extensions[id].groups.len() {
             self.render(id, group);

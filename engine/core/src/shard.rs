@@ -14,6 +14,7 @@ use crate::ended::Ended;
 use crate::extension::{ExtensionId, ExtensionKey, Extensions};
 use crate::flow::{Flow, Transport};
 use crate::hop::Hops;
+use crate::index::{EndpointIndex, PerSource};
 use crate::mesh::ShardMessage;
 use crate::placement::{Placement, ShardId};
 use crate::respond::{self, Answer};
@@ -55,6 +56,9 @@ pub struct Shard {
     pub(crate) moved: hashbrown::HashMap<Tag, u32, ahash::RandomState>,
     pub(crate) ended: Ended,
     pub(crate) hops: Hops,
+    pub(crate) per_source: PerSource,
+    /// Of the endpoints in `config`.
+    pub(crate) endpoint_index: EndpointIndex,
     pub(crate) retransmissions: Retransmissions,
     pub(crate) expiries: Wheel,
     pub(crate) probes: Wheel,
@@ -108,6 +112,8 @@ impl Shard {
             moved: hashbrown::HashMap::with_hasher(hasher.clone()),
             ended: Ended::default(),
             hops: Hops::new(rng.u64(..)),
+            per_source: PerSource::new(hasher.clone()),
+            endpoint_index: EndpointIndex::new(&setup.config, hasher.clone()),
             retransmissions: Retransmissions::new(&setup.config.limits),
             expiries: Wheel::default(),
             probes: Wheel::default(),

@@ -71,6 +71,8 @@ counters! {
     request_refused,
     /// Requests refused because a limit was reached (503).
     request_shed,
+    /// Of these, because the source address has all the subscriptions it may have.
+    request_shed_per_source,
     /// NOTIFYs sent first time.
     notify_sent,
     /// NOTIFYs sent again.

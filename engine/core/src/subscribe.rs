@@ -42,6 +42,15 @@ impl Shard {
         Outcome::Answer(Answer::overload(self.rng.u32(30..=90)))
     }
 
+    fn shed_per_source(&mut self) -> Outcome {
+        self.stats.counters.request_shed_per_source += 1;
+        let warning = "399 lampfield \"too many subscriptions of one address\"";
+        match self.shed() {
+            Outcome::Answer(answer) => Outcome::Answer(answer.with("Warning", warning)),
+            other => other,
+        }
+    }
+
     /// A SUBSCRIBE without To tag.
     pub(crate) fn subscribe(
         &mut self,
@@ -145,6 +154,10 @@ impl Shard {
         if is_full {
             return Err(self.shed());
         }
+        let source = request.flow.peer.ip().to_canonical();
+        if self.per_source.count(source) >= limits.subscription_per_source_max {
+            return Err(self.shed_per_source());
+        }
         let view = GroupView {
             format: wanted.format,
             dialect: peer.endpoint.dialect,
@@ -188,6 +201,7 @@ impl Shard {
             group,
             endpoint: peer.id,
             hop,
+            source,
             cseq,
             remote_cseq: request.basics.cseq,
             version: 0,
@@ -216,6 +230,7 @@ impl Shard {
         // One more lies between a running fan-out and those it has still to visit.
         group.unvisited_count += u32::from(group.cursor.is_some());
         extension.watcher_count += 1;
+        self.per_source.enter(subscription.source);
         self.subscriptions.insert(subscription)
     }
 
@@ -385,25 +400,41 @@ impl Shard {
     }
 
     /// Starts the end of a subscription: its last NOTIFY, which is owed from now on, says why.
-    pub(crate) fn end_subscription(&mut self, slot: u32, reason: Reason, out: &mut Outputs) {
+    pub(crate) fn end_subscription(
+        &mut self,
+        slot: u32,
+        reason: Reason,
+        now: Time,
+        out: &mut Outputs,
+    ) {
         let subscription = &mut self.subscriptions[slot];
         if subscription.state != Lifecycle::Active {
             return;
         }
         subscription.state = Lifecycle::Ending(reason);
         subscription.owed = true;
-        let counters = &mut self.stats.counters;
+        let state = subscription.state;
+        self.count_end(state);
         match reason {
-            Reason::Timeout => counters.subscription_expired += 1,
-            Reason::NoResource => counters.subscription_hint_removed += 1,
-            Reason::Rejected => counters.subscription_endpoint_removed += 1,
+            Reason::Timeout => self.forget_kept(slot, out),
+            // Its watcher cannot know: the record goes when it does.
+            Reason::NoResource | Reason::Rejected => self.keep_subscription(slot, now, out),
         }
-        self.forget_kept(slot, out);
+    }
+
+    pub(crate) fn count_end(&mut self, state: Lifecycle) {
+        let counters = &mut self.stats.counters;
+        match state {
+            Lifecycle::Active => {}
+            Lifecycle::Ending(Reason::Timeout) => counters.subscription_expired += 1,
+            Lifecycle::Ending(Reason::NoResource) => counters.subscription_hint_removed += 1,
+            Lifecycle::Ending(Reason::Rejected) => counters.subscription_endpoint_removed += 1,
+        }
     }
 
     /// Forgets a subscription. Nothing is sent.
     pub(crate) fn remove_subscription(&mut self, slot: u32, now: Time, out: &mut Outputs) {
-        if self.subscriptions[slot].state == Lifecycle::Active {
+        if self.subscriptions[slot].state.is_kept() {
             self.forget_kept(slot, out);
         }
         let dialect = self.dialect_of(&self.subscriptions[slot]);
@@ -424,6 +455,7 @@ impl Shard {
         if subscription.in_flight.as_ref().is_some_and(|in_flight| in_flight.holds_window) {
             self.hops.get_mut(subscription.hop).give_back();
         }
+        self.per_source.leave(subscription.source);
         self.leave_group(&subscription, slot, now, out);
         self.serve_waiting(subscription.hop, now, out);
         self.hops.release(subscription.hop);

@@ -4,6 +4,7 @@
 //! allocation. Rendering from the record is faster than copying a kept head, at a third of the
 //! memory (`FASTPATH.md` section 8).
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::Time;
@@ -24,6 +25,8 @@ pub(crate) struct Subscription {
     pub(crate) position: u32,
     pub(crate) endpoint: EndpointId,
     pub(crate) hop: HopId,
+    /// Where the SUBSCRIBE that made it came from: counted in the shard's `per_source`.
+    pub(crate) source: IpAddr,
     /// CSeq of the last NOTIFY sent.
     pub(crate) cseq: u32,
     /// CSeq of the watcher's last SUBSCRIBE.
@@ -65,6 +68,7 @@ pub(crate) struct Beginning {
     pub(crate) group: u16,
     pub(crate) endpoint: EndpointId,
     pub(crate) hop: HopId,
+    pub(crate) source: IpAddr,
     pub(crate) cseq: u32,
     pub(crate) remote_cseq: u32,
     pub(crate) version: u32,
@@ -83,14 +87,21 @@ pub(crate) enum Lifecycle {
     Ending(Reason),
 }
 
+impl Lifecycle {
+    /// Whether the store has it: what runs, and what ends without its watcher knowing.
+    pub(crate) const fn is_kept(self) -> bool {
+        !matches!(self, Self::Ending(Reason::Timeout))
+    }
+}
+
 /// Why a subscription ends: RFC 6665 section 4.1.3.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reason {
     /// It ran out, was ended by its watcher, or was a fetch.
     Timeout,
-    /// The extension has no hint any more.
+    /// The extension has no hint any more. Its watcher cannot know, so a restart tells it.
     NoResource,
-    /// The endpoint may not watch any more.
+    /// The endpoint may not watch any more; told after a restart, too.
     Rejected,
 }
 
@@ -177,8 +188,17 @@ impl Texts {
 impl Subscription {
     /// A subscription whose watcher was told nothing yet and is owed a NOTIFY.
     pub(crate) fn new(beginning: Beginning) -> Self {
-        let Beginning { tag, extension, group, endpoint, hop, cseq, remote_cseq, .. } = beginning;
-        let Beginning { version, granted_s, expires_at_s, state, is_strict, texts, .. } = beginning;
+        let Beginning { tag, extension, group, endpoint, hop, source, cseq, .. } = beginning;
+        let Beginning {
+            remote_cseq,
+            version,
+            granted_s,
+            expires_at_s,
+            state,
+            is_strict,
+            texts,
+            ..
+        } = beginning;
         Self {
             tag,
             extension,
@@ -186,6 +206,7 @@ impl Subscription {
             position: 0,
             endpoint,
             hop,
+            source,
             cseq,
             remote_cseq,
             version,

@@ -2,6 +2,7 @@
 
 mod stories {
     mod applied;
+    mod bounds;
     mod dialects;
     mod dialogs;
     mod lamps;

@@ -37,6 +37,8 @@ struct DialogLog {
     /// NOTIFYs in a row whose transaction ended without an answer.
     unanswered_count: u32,
     is_terminated: bool,
+    /// The node died before the end was acknowledged: it may tell it once more.
+    may_end_again: bool,
     /// When a record about it was last made: it was accepted, refreshed or ended.
     kept_at: Option<Time>,
     /// When the node may forget it.
@@ -68,7 +70,7 @@ impl Audit {
         }
         let Ok(message) = Sip::parse(bytes) else { return };
         match message.code() {
-            Some(code) if code >= 200 => self.answered(code, &message),
+            Some(code) if code >= 200 => self.answered(code, &message, now),
             None if message.method() == Some("SUBSCRIBE") => {
                 self.asked.insert(message.branch().to_owned(), now + ANSWER_MAX);
                 if message.header("Expires") == "0" {
@@ -82,7 +84,7 @@ impl Audit {
         }
     }
 
-    fn answered(&mut self, code: u16, answer: &Sip<'_>) {
+    fn answered(&mut self, code: u16, answer: &Sip<'_>, now: Time) {
         let key = (answer.header("Call-ID").to_owned(), answer.tag("From").to_owned());
         let Some(log) = self.dialogs.get_mut(&key) else { return };
         let Some(in_flight) = &mut log.in_flight else { return };
@@ -91,6 +93,9 @@ impl Audit {
         }
         in_flight.is_answered = true;
         log.unanswered_count = 0;
+        if log.is_terminated {
+            log.kept_at = Some(now);
+        }
         if code >= 300 && answer.header("Retry-After").is_empty() {
             log.excuse = Some("a NOTIFY was refused");
         }
@@ -164,6 +169,10 @@ impl Audit {
         let (cseq, _) = message.cseq();
         let key = (call_id.to_owned(), message.tag("From").to_owned());
         let log = self.dialogs.entry(key).or_default();
+        let ends = message.header("Subscription-State").starts_with("terminated");
+        if log.may_end_again && ends {
+            log.is_terminated = false;
+        }
         if let Some(in_flight) = &log.in_flight {
             if in_flight.branch == message.branch() {
                 return if in_flight.bytes == bytes {
@@ -191,7 +200,7 @@ impl Audit {
         if version.is_some() && version <= log.version {
             return Err(format!("{call_id}: version {version:?} after {:?}", log.version));
         }
-        log.is_terminated = message.header("Subscription-State").starts_with("terminated");
+        (log.is_terminated, log.may_end_again) = (ends, false);
         if log.is_terminated {
             log.kept_at = Some(now);
             log.excuse = Some("terminated");
@@ -217,7 +226,8 @@ impl Audit {
     pub(crate) fn node_killed(&mut self, now: Time, commit_lag: Duration) {
         self.asked.clear();
         for log in self.dialogs.values_mut() {
-            log.in_flight = None;
+            let in_flight = log.in_flight.take();
+            log.may_end_again |= log.is_terminated && in_flight.is_some_and(|f| !f.is_answered);
             if log.kept_at.is_some_and(|at| now.since(at) <= commit_lag) {
                 log.excuse = Some("its last record was lost");
                 // The end was not committed: the node remembers a dialog that is over.

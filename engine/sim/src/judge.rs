@@ -62,22 +62,16 @@ impl World {
                 let tag = dialog.remote_tag.as_deref().unwrap_or("");
                 let excuse = self.audit.excuse(&dialog.call_id, tag, self.now);
                 let Some(row) = held.get(&dialog.call_id) else {
-                    // A watcher whose hint goes is forgotten by the store at once; if the node
-                    // dies before it has said so, the watcher learns it from its refresh.
-                    let died_untold = self.cluster.epoch > 0 && self.model.hints[hint].toggled;
-                    match excuse {
-                        Some(_) => continue,
-                        None if died_untold => continue,
-                        None => {
-                            return Err(format!(
-                                "{when}: the node forgot {} of phone {} for {:?}: {}",
-                                dialog.call_id,
-                                phone.index,
-                                self.model.hints[hint],
-                                self.audit.describe(&dialog.call_id, tag)
-                            ));
-                        }
+                    if excuse.is_some() {
+                        continue;
                     }
+                    return Err(format!(
+                        "{when}: the node forgot {} of phone {} for {:?}: {}",
+                        dialog.call_id,
+                        phone.index,
+                        self.model.hints[hint],
+                        self.audit.describe(&dialog.call_id, tag)
+                    ));
                 };
                 if excuse.is_some() {
                     continue;

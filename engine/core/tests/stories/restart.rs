@@ -8,6 +8,7 @@ use lampfield_core::config::{Config, Dialect};
 use lampfield_core::dialplan::Dialplan;
 use lampfield_core::record::Record;
 use lampfield_core::state::DeviceState;
+use lampfield_wire::HeaderName;
 
 use super::world::{Phone, World, config};
 
@@ -113,7 +114,7 @@ fn a_hint_that_went_while_the_node_was_down_ends_its_watchers() {
         assert_eq!(got[0].state(), state);
         assert!(got[0].body().contains(note), "{}", got[0].body());
         assert_eq!(world.stats(|s| s.subscription_count + s.extension_count), 0);
-        assert!(world.records.iter().all(|record| record.value.is_none()), "and is forgotten");
+        assert_eq!(kept(&world), [], "and is forgotten");
     }
 }
 
@@ -177,19 +178,85 @@ fn a_dialog_comes_back_only_to_an_endpoint_that_may_still_watch_and_with_numbers
         for record in records {
             world.command(&Command::Restore(record.clone()));
         }
-        world.stats(|s| s.subscription_count)
+        let mut phone = Phone::new(9, "lamp1");
+        let ends = phone.listen(&mut world);
+        let told = ends.iter().filter(|notify| notify.state() == "terminated;reason=rejected");
+        (world.stats(|s| s.subscription_count), told.count())
     };
-    assert_eq!(restored(config(Dialect::Rfc), &records), 1);
+    assert_eq!(restored(config(Dialect::Rfc), &records), (1, 0));
     let mut mute = config(Dialect::Rfc);
     mute.endpoints[0].allow_subscribe = false;
-    assert_eq!(restored(mute, &records), 0, "it may not subscribe any more");
+    assert_eq!(restored(mute, &records), (0, 1), "it may not subscribe any more");
     let mut moved = config(Dialect::Rfc);
     moved.endpoints[0].tenant = lampfield_core::placement::TenantId(1);
-    assert_eq!(restored(moved, &records), 0, "it belongs to another tenant now");
+    assert_eq!(restored(moved, &records), (0, 1), "it belongs to another tenant now");
     let mut used_up = records;
     for record in &mut used_up {
         let value = record.value.as_mut().expect("a value");
         value[17..21].copy_from_slice(&u32::MAX.to_le_bytes());
     }
-    assert_eq!(restored(config(Dialect::Rfc), &used_up), 0, "no CSeq is left");
+    assert_eq!(restored(config(Dialect::Rfc), &used_up), (0, 0), "no CSeq is left");
+}
+
+/// The node dies after the hint or the endpoint went, and before the watcher has heard of it.
+#[test]
+fn an_end_that_was_not_told_is_told_after_the_restart() {
+    let mute = || {
+        let mut config = config(Dialect::Rfc);
+        config.endpoints[0].allow_subscribe = false;
+        config
+    };
+    let without = || Config { dialplan: Dialplan::default(), ..config(Dialect::Rfc) };
+    let reloads: [(&dyn Fn() -> Config, &str); 2] =
+        [(&without, "terminated;reason=noresource"), (&mute, "terminated;reason=rejected")];
+    for (reloaded, want) in reloads {
+        for comes_back in [false, true] {
+            let mut world = World::new(2, Dialect::Rfc);
+            let mut phone = Phone::new(9, "lamp1");
+            phone.subscribe(&mut world, Some(600));
+            world.command(&Command::Reload(reloaded().into()));
+            assert_eq!(world.take(phone.address).len(), 1, "lost, as the node is");
+            let records = kept(&world);
+            let config = if comes_back { config(Dialect::Rfc) } else { reloaded() };
+            let mut world = World::with(2, config, 10_000);
+            for record in records {
+                world.command(&Command::Restore(record));
+            }
+            let got = phone.listen(&mut world);
+            assert_eq!(got.len(), 1, "{want}, comes back {comes_back}");
+            assert_eq!(got[0].state(), want);
+            assert_eq!(world.stats(|s| s.subscription_count), 0);
+            assert_eq!(kept(&world), []);
+        }
+    }
+}
+
+#[test]
+fn an_asterisk_refresh_without_a_duration_gets_the_one_from_before_the_restart() {
+    let mut world = World::new(1, Dialect::Asterisk);
+    let mut phone = Phone::new(9, "lamp1");
+    phone.subscribe(&mut world, Some(600));
+    let records = kept(&world);
+    // The layout before knows neither what was granted nor whether it ends, nor the source.
+    let tail_bytes = 1 + 4 + 2 + "192.0.2.9".len();
+    let mut before = records.clone();
+    for record in &mut before {
+        let value = record.value.take().expect("a value");
+        assert_eq!(value[0], 3);
+        record.value = Some([&[2], &value[1..value.len() - tail_bytes]].concat().into());
+    }
+    let mut later = records.clone();
+    later.iter_mut().for_each(|record| record.value.as_mut().expect("a value")[0] = 4);
+    for (records, want) in [(records, Some("600")), (before, Some("3600")), (later, None)] {
+        let mut world = World::with(1, config(Dialect::Asterisk), 10_000);
+        for record in records {
+            world.command(&Command::Restore(record));
+        }
+        let mut phone =
+            Phone { cseq: phone.cseq, to_tag: phone.to_tag.clone(), ..Phone::new(9, "lamp1") };
+        phone.listen(&mut world);
+        let (response, _) = phone.subscribe(&mut world, None);
+        let granted = (response.status() == 200).then(|| response.header(HeaderName::Expires));
+        assert_eq!(granted.as_deref(), want);
+    }
 }
