@@ -47,6 +47,11 @@ pub fn response_key(bytes: &[u8]) -> Option<ResponseKey<'_>> {
                 Some(ResponseKey { status, branch: branch(value)? })
             };
         }
+        // A blank in front of the colon may be that of a Via this would pass over.
+        let colon = memchr(b':', line)?;
+        if matches!(line[..colon].last()?, b' ' | b'\t') {
+            return None;
+        }
         rest = after;
     }
     None

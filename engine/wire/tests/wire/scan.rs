@@ -56,5 +56,8 @@ fn the_fast_path_and_the_scanner_read_the_same_key() {
     assert_eq!((Some(key.status), Some(key.branch)), (message.status(), via.branch));
     let in_body = b"SIP/2.0 200 OK\r\n\r\nVia: SIP/2.0/UDP h;branch=body\r\nX: y\r\n";
     assert_eq!(response_key(in_body), None);
+    let second_is_plain = b"SIP/2.0 200 OK\r\nVia : SIP/2.0/UDP h;branch=top\r\n\
+        Via: SIP/2.0/UDP h;branch=below\r\n\r\n";
+    assert_eq!(response_key(second_is_plain), None);
     assert!(next_frame(answer).is_ok());
 }
