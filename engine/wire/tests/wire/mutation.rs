@@ -4,13 +4,18 @@
 //! `LAMPFIELD_MUTATIONS=1000000 cargo test -p lampfield-wire mutation` runs more cases;
 //! `LAMPFIELD_SEED` starts elsewhere. A failure names seed and case.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use lampfield_wire::{
-    AmiReader, CSeq, DialogInfoFacts, Essentials, Event, Frame, Framing, HeaderName, MediaType,
-    Message, NameAddr, PidfFacts, SubscriptionState, UserBuffer, Via, XpidfFacts, canonical_uri,
-    decode_user, escape_log, host_address, next_frame, parse_expires, push_header, push_xml,
-    response_key, split_list, split_params, split_uri,
+    AmiReader, CSeq, ContentDisposition, DialogInfoFacts, EncodingError, Essentials, Event, Frame,
+    Framing, HeaderName, MediaType, Message, Multipart, NameAddr, PidfFacts, Rate, ResourceLists,
+    RlmiFacts, RlsServices, SubscriptionState, SuppressIfMatch, UserBuffer, Via, Warning,
+    XpidfFacts, canonical_uri, decode_content, decode_user, escape_log, host_address, limits,
+    next_frame, parse_expires, push_header, push_xml, response_key, split_list, split_params,
+    split_uri,
 };
 
 use crate::captures::{every_message, folder};
@@ -67,6 +72,18 @@ const TOKENS: &[&[u8]] = &[
     b"<?x?>",
     b" xmlns:q='u'",
     b"q:",
+    b"\r\n--bhtos\r\n",
+    b"\r\n--bhtos--\r\n",
+    b"\n--bhtos\n",
+    b"--",
+    b"Content-ID: <a@b>\r\n",
+    b"Content-Type: multipart/related;boundary=bhtos\r\n\r\n",
+    b"<list>",
+    b"</list>",
+    b"<entry uri='sip:a@b'/>",
+    b"<display-name>",
+    b"<resource uri='sip:a@b'>",
+    b"<instance id='1' state='active'/>",
     b"Action: x\r\n",
     b"ActionID:",
 ];
@@ -123,7 +140,20 @@ fn read_message(bytes: &[u8]) {
             assert_eq!(via.branch, Some(key.branch), "fast path and scanner disagree");
         }
     }
-    let _ = Essentials::read(&message);
+    if let Ok(essentials) = Essentials::read(&message) {
+        let supports = |name| message.has_token(name, "eventlist");
+        let either = supports(HeaderName::Supported) || supports(HeaderName::Require);
+        assert_eq!(essentials.supports_eventlist, either);
+        let body = essentials.body;
+        assert_eq!(body.encoding, message.header(HeaderName::ContentEncoding));
+        assert_eq!(body.content_type, message.header(HeaderName::ContentType));
+        let _ = body.decode(1 << 16).map(|decoded| assert!(decoded.len() <= 1 << 16));
+    }
+    if let Some(content_type) = message.header(HeaderName::ContentType)
+        && let Ok(multipart) = Multipart::from_content_type(content_type)
+    {
+        read_multipart(&multipart, message.body());
+    }
     if let Some(uri) = message.request_uri() {
         read_uri(uri);
     }
@@ -146,8 +176,18 @@ fn read_value(value: &[u8]) {
     }
     let _ = CSeq::parse(value).map(|cseq| assert!(cseq.number < 1 << 31));
     let _ = Event::parse(value).map(|event| assert!(!event.package.is_empty()));
+    let _ = Event::parse(value).map(|event| event.rates());
+    let _ = SubscriptionState::parse(value).map(|state| state.rates());
     let _ = SubscriptionState::parse(value).map(|state| assert!(!state.state.is_empty()));
     let _ = MediaType::parse(value);
+    let _ = Multipart::from_content_type(value);
+    let _ = ContentDisposition::parse(value).map(|disposition| disposition.is_optional());
+    let _ = SuppressIfMatch::parse(value).map(|condition| condition.matches(b"a"));
+    let _ = Warning::parse(value).map(|warning| assert!((100..1_000).contains(&warning.code)));
+    if let Ok(rate) = Rate::parse(value) {
+        assert!((11..=10_000_000_000_000).contains(&rate.interval_ms()));
+        assert_eq!(Rate::parse(rate.to_string().as_bytes()), Ok(rate), "rate spelled differently");
+    }
     let _ = (parse_expires(value), split_params(value).count());
 
     let mut line = Vec::new();
@@ -171,9 +211,73 @@ fn read_document(document: &[u8]) {
     let _ = PidfFacts::parse(document);
     let _ = XpidfFacts::parse(document);
     let _ = DialogInfoFacts::parse(document);
+    if let Ok(facts) = RlmiFacts::parse(document) {
+        let mut instances = facts.resources.iter().flat_map(|resource| &resource.instances);
+        assert!(!facts.uri.is_empty() && instances.all(|instance| !instance.id.is_empty()));
+    }
+    if let Ok(lists) = ResourceLists::parse(document) {
+        let entries = lists.flat_entries();
+        assert!(entries.len() <= limits::LIST_ITEM_COUNT_MAX);
+        assert!(entries.iter().all(|entry| !entry.uri.is_empty()));
+    }
+    let _ = RlsServices::parse(document);
     let mut escaped = Vec::new();
     push_xml(&mut escaped, document);
     assert!(escaped.len() <= document.len() * 6 && str::from_utf8(&escaped).is_ok());
+}
+
+/// Parts lie in the body in order, do not overlap, and are themselves read to the bound of depth.
+fn read_multipart(multipart: &Multipart<'_>, body: &[u8]) {
+    let (mut at, mut part_count) = (body.as_ptr() as usize, 0);
+    let end = at + body.len();
+    for part in multipart.parts(body) {
+        let Ok(part) = part else { break };
+        part_count += 1;
+        if !part.body.is_empty() {
+            let start = part.body.as_ptr() as usize;
+            assert!(at <= start && start + part.body.len() <= end, "parts overlap");
+            at = start + part.body.len();
+        }
+        match multipart.nested(&part) {
+            Ok(inner) => read_multipart(&inner, part.body),
+            Err(_) => read_document(part.body),
+        }
+    }
+    assert!(part_count <= limits::PART_COUNT_MAX);
+}
+
+/// Decodes under a small and a large limit; the larger one only adds what did not fit.
+fn read_encoded(bytes: &[u8], random: &mut fastrand::Rng) {
+    for encoding in ["deflate", "gzip"] {
+        let decode = |bytes_max| decode_content(Some(encoding.as_bytes()), bytes, bytes_max);
+        let bytes_max = random.usize(0..4_096);
+        match (decode(bytes_max), decode(1 << 20)) {
+            (Ok(small), Ok(large)) => {
+                assert!(small == large && small.len() <= bytes_max, "limit changes the output");
+            }
+            (Err(EncodingError::TooLarge { .. }), Ok(large)) => assert!(large.len() > bytes_max),
+            (small, large) => assert!(large.is_err() && small.is_err(), "limit hides an error"),
+        }
+    }
+}
+
+fn compress(bytes: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
+    let level = Compression::new(random.u32(0..10));
+    let written = match random.u8(0..3) {
+        0 => {
+            let mut encoder = ZlibEncoder::new(Vec::new(), level);
+            encoder.write_all(bytes).and_then(|()| encoder.finish())
+        }
+        1 => {
+            let mut encoder = DeflateEncoder::new(Vec::new(), level);
+            encoder.write_all(bytes).and_then(|()| encoder.finish())
+        }
+        _ => {
+            let mut encoder = GzEncoder::new(Vec::new(), level);
+            encoder.write_all(bytes).and_then(|()| encoder.finish())
+        }
+    };
+    written.unwrap()
 }
 
 /// Reads a stream in one piece and in two; the messages may not depend on the split.
@@ -214,41 +318,121 @@ fn from_environment(name: &str) -> Option<u64> {
     Some(std::env::var(name).ok()?.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
+/// What cases start from.
+struct Corpus {
+    messages: Vec<Vec<u8>>,
+    sessions: Vec<Vec<u8>>,
+    /// Bodies of list NOTIFYs, all with the same outer boundary.
+    lists: Vec<Vec<u8>>,
+    documents: Vec<Vec<u8>>,
+}
+
+const LIST_TYPE: &[u8] = b"multipart/related;type=\"application/rlmi+xml\";boundary=bhtos";
+
+impl Corpus {
+    fn load() -> Corpus {
+        let bytes = |files: Vec<(String, Vec<u8>)>| files.into_iter().map(|(_, bytes)| bytes);
+        let mut documents = vec![
+            br#"<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists"><list name="a">
+                <display-name>A</display-name><entry uri="sip:a@b"/><entry uri="tel:1"/>
+                <list><entry-ref ref="c"/></list><external anchor="http://d"/></list>
+                </resource-lists>"#
+                .to_vec(),
+            br#"<rls-services xmlns="urn:ietf:params:xml:ns:rls-services"
+                xmlns:l="urn:ietf:params:xml:ns:resource-lists"><service uri="sip:a@b"><list>
+                <l:entry uri="sip:c@d"/></list><packages><package>presence</package></packages>
+                </service><service uri="sip:e@f"><resource-list>http://g</resource-list></service>
+                </rls-services>"#
+                .to_vec(),
+        ];
+        let mut lists = Vec::new();
+        // The largest ones cost time and show nothing new.
+        for message in bytes(folder("lists")).filter(|bytes| bytes.len() < 6_000) {
+            let message = Message::scan(&message, Framing::Stream).unwrap();
+            let content_type = message.header(HeaderName::ContentType).unwrap();
+            let boundary = content_type.rsplit(|&byte| byte == b'=').next().unwrap();
+            let multipart = Multipart::from_content_type(content_type).unwrap();
+            documents
+                .extend(multipart.parts(message.body()).map(|part| part.unwrap().body.to_vec()));
+            let body = String::from_utf8_lossy(message.body());
+            lists.push(body.replace(str::from_utf8(boundary).unwrap(), "bhtos").into_bytes());
+        }
+        Corpus {
+            messages: bytes(every_message()).collect(),
+            sessions: bytes(folder("ami")).collect(),
+            lists,
+            documents,
+        }
+    }
+
+    /// Runs one case; how long the readers took.
+    fn run(&self, random: &mut fastrand::Rng) -> Duration {
+        let pick = |from: &[Vec<u8>], random: &mut fastrand::Rng| {
+            let mut bytes = from[random.usize(0..from.len())].clone();
+            mutate(&mut bytes, from, random);
+            bytes
+        };
+        match random.u8(0..16) {
+            0..2 => {
+                let bytes = pick(&self.sessions, random);
+                timed(|| read_ami(&bytes, random))
+            }
+            2 => {
+                let document = &self.documents[random.usize(0..self.documents.len())];
+                let mut bytes = compress(document, random);
+                if random.u8(0..4) > 0 {
+                    mutate(&mut bytes, &self.lists, random);
+                }
+                timed(|| read_encoded(&bytes, random))
+            }
+            3..5 => {
+                let bytes = pick(&self.lists, random);
+                let multipart = Multipart::from_content_type(LIST_TYPE).unwrap();
+                timed(|| read_multipart(&multipart, &bytes))
+            }
+            5..7 => {
+                let bytes = pick(&self.documents, random);
+                timed(|| read_document(&bytes))
+            }
+            _ => self.run_message(random),
+        }
+    }
+
+    fn run_message(&self, random: &mut fastrand::Rng) -> Duration {
+        let mut bytes = self.messages[random.usize(0..self.messages.len())].clone();
+        if random.bool()
+            && let Some(head) = memchr::memmem::find(&bytes, b"\r\n\r\n")
+        {
+            bytes.drain(..head + 4);
+            mutate(&mut bytes, &self.messages, random);
+            return timed(|| {
+                read_document(&bytes);
+                read_value(&bytes);
+            });
+        }
+        mutate(&mut bytes, &self.messages, random);
+        timed(|| read_message(&bytes))
+    }
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    work();
+    started.elapsed()
+}
+
 #[test]
 fn mutated_bytes_never_panic_and_accepted_ones_keep_their_promises() {
     let case_count = from_environment("LAMPFIELD_MUTATIONS").unwrap_or(20_000);
     let seed = from_environment("LAMPFIELD_SEED").unwrap_or(1);
-    let messages: Vec<_> = every_message().into_iter().map(|(_, bytes)| bytes).collect();
-    let sessions: Vec<_> = folder("ami").into_iter().map(|(_, bytes)| bytes).collect();
+    let corpus = Corpus::load();
     let mut running = Running { seed, case: 0 };
     let mut slowest = Duration::ZERO;
     for case in 0..case_count {
         running.case = case;
         // A seed of its own per case, so that one case can be run alone.
         let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(1 << 32).wrapping_add(case));
-        let started;
-        if random.u8(0..8) == 0 {
-            let mut bytes = sessions[random.usize(0..sessions.len())].clone();
-            mutate(&mut bytes, &sessions, &mut random);
-            started = Instant::now();
-            read_ami(&bytes, &mut random);
-        } else {
-            let mut bytes = messages[random.usize(0..messages.len())].clone();
-            if random.bool()
-                && let Some(head) = memchr::memmem::find(&bytes, b"\r\n\r\n")
-            {
-                bytes.drain(..head + 4);
-                mutate(&mut bytes, &messages, &mut random);
-                started = Instant::now();
-                read_document(&bytes);
-                read_value(&bytes);
-            } else {
-                mutate(&mut bytes, &messages, &mut random);
-                started = Instant::now();
-                read_message(&bytes);
-            }
-        }
-        slowest = slowest.max(started.elapsed());
+        slowest = slowest.max(corpus.run(&mut random));
         assert!(slowest < CASE_TIME_MAX, "seed {seed}, case {case} took {slowest:?}");
     }
     println!("{case_count} cases, seed {seed}, slowest {slowest:?}");
