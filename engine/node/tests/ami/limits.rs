@@ -253,3 +253,28 @@ fn a_dead_shard_costs_an_error_not_the_server() {
     assert_eq!(value(&client.ask("Action: Ping"), "Ping"), "Pong");
     node.stop();
 }
+
+#[test]
+fn wait_event_returns_what_is_queued_or_waits_for_it_or_for_the_time() {
+    let node = Node::start(ami_config());
+    let (mut client, mut teller) =
+        (Client::login(&node, "lab", "off"), Client::login(&node, "lab", "off"));
+    let complete = |client: &mut Client| {
+        client.until(|message| value(message, "Event") == "WaitEventComplete")
+    };
+    // Nothing comes.
+    client.send(b"Action: WaitEvent\r\nActionID: w1\r\nTimeout: 0\r\n\r\n");
+    let got = complete(&mut client);
+    assert_eq!(value(&got[0], "Message"), "Waiting for Event completed.");
+    assert_eq!((got.len(), value(&got[1], "ActionID")), (2, "w1"));
+    // Something comes while it waits; what is asked meanwhile waits behind it.
+    assert_eq!(value(&client.ask("Action: Events\r\nEventMask: user"), "Events"), "On");
+    client.send(b"Action: WaitEvent\r\n\r\nAction: Ping\r\n\r\n");
+    teller.ask("Action: UserEvent\r\nUserEvent: Hello");
+    let got = complete(&mut client);
+    assert_eq!((got.len(), value(&got[1], "UserEvent")), (3, "Hello"));
+    assert_eq!(value(&client.message().unwrap(), "Ping"), "Pong");
+    let reply = client.ask("Action: WaitEvent\r\nTimeout: soon");
+    assert_eq!(value(&reply, "Message"), "Timeout must be a number of seconds");
+    node.stop();
+}

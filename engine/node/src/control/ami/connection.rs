@@ -163,6 +163,46 @@ impl Connection {
         self.write_replies(WRITE_BYTES).await
     }
 
+    /// Waits until events are queued or the time is over, and takes those that are queued. A client
+    /// that goes away meanwhile is noticed.
+    pub(super) async fn wait_for_events(&mut self, time: Option<Duration>) -> std::io::Result<()> {
+        let Some(Login { queue, .. }) = &self.login else { return Ok(()) };
+        let queue = Rc::clone(queue);
+        let stream = &self.stream;
+        let gone = async {
+            match stream.peek(&mut [0]).await {
+                Ok(0) => Error::from(ErrorKind::UnexpectedEof),
+                // The next request waits for this one.
+                Ok(_) => std::future::pending().await,
+                Err(error) => error,
+            }
+        };
+        let over = async {
+            match time {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = queue.wait(0) => Ok(()),
+            () = over => Ok(()),
+            error = gone => Err(error),
+        }
+    }
+
+    /// Moves what is queued behind the replies.
+    pub(super) async fn reply_events(&mut self) -> std::io::Result<()> {
+        let Some(Login { queue, .. }) = &self.login else { return Ok(()) };
+        let queue = Rc::clone(queue);
+        // Only those that are there now: others may come faster than they are written.
+        for _ in 0..queue.len() {
+            let Some(frame) = queue.pop() else { break };
+            self.replies.extend_from_slice(&frame.text);
+            self.write_row().await?;
+        }
+        Ok(())
+    }
+
     async fn write_events(&mut self) -> std::io::Result<()> {
         self.held_count = 0;
         let write_timeout = self.write_timeout();

@@ -45,11 +45,12 @@ enum Kind {
     SubscriptionsInbound,
     SubscriptionsOutbound,
     UserEvent,
+    WaitEvent,
 }
 
 /// All actions, by name.
 #[rustfmt::skip]
-const ACTIONS: [Action; 18] = {
+const ACTIONS: [Action; 19] = {
     const fn action(name: &'static str, kind: Kind, classes: u64, synopsis: &'static str) -> Action {
         Action { name, kind, classes, synopsis }
     }
@@ -72,6 +73,7 @@ const ACTIONS: [Action; 18] = {
         action("PresenceStateList", Kind::PresenceStateList, CALL | REPORTING, "List presence states."),
         action("Setvar", Kind::Setvar, CALL, "Set a variable or function."),
         action("UserEvent", Kind::UserEvent, USER, "Send an event to other clients."),
+        action("WaitEvent", Kind::WaitEvent, 0, "Wait for an event to occur."),
     ]
 };
 
@@ -134,6 +136,7 @@ impl Connection {
             Kind::Events => self.choose_events(&request).await,
             Kind::ListCommands => self.list_commands(&request),
             Kind::UserEvent => self.user_event(&request),
+            Kind::WaitEvent => self.wait_event(&request).await?,
             Kind::Command => self.command(&request).await,
             Kind::Getvar => self.get_variable(&request).await,
             Kind::Setvar => self.set_variable(request).await,

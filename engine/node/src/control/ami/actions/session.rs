@@ -16,6 +16,26 @@ use crate::config::AmiUser;
 const FAILURE_DELAY: Duration = Duration::from_secs(1);
 
 impl Connection {
+    /// Waits for events, at most `Timeout` seconds (absent or below 0: for as long as it takes).
+    /// Other requests of the connection wait behind it.
+    pub(super) async fn wait_event(&mut self, request: &Request) -> std::io::Result<()> {
+        let time = match request.get("Timeout").trim() {
+            "" => None,
+            text => match text.parse::<i32>() {
+                Ok(timeout_s) => u64::try_from(timeout_s).ok().map(Duration::from_secs),
+                Err(_) => {
+                    self.error(request, "Timeout must be a number of seconds");
+                    return Ok(());
+                }
+            },
+        };
+        self.wait_for_events(time).await?;
+        self.ack(request, "Waiting for Event completed.");
+        self.reply_events().await?;
+        self.row(request, "WaitEventComplete").end();
+        Ok(())
+    }
+
     pub(super) async fn log_in(&mut self, request: &Request) -> Next {
         if self.login.is_some() {
             self.ack(request, "Already authenticated");
