@@ -59,9 +59,10 @@ pub(crate) struct Group {
     /// What they see; `None` for a free place.
     pub(crate) view: Option<GroupView>,
     pub(crate) body: Rc<Body>,
-    /// Slots of their subscriptions. Sorted by next hop when a fan-out starts.
+    /// Slots of their subscriptions, about in the order of next hops.
     pub(crate) watchers: Vec<u32>,
-    pub(crate) is_sorted: bool,
+    /// Watchers that may stand out of order.
+    pub(crate) misplaced_count: u32,
     /// Rises with every report.
     pub(crate) generation: u32,
     /// The next watcher a running fan-out visits; `None` when none runs.
@@ -78,6 +79,14 @@ pub(crate) struct GroupView {
     pub(crate) digium: bool,
     pub(crate) early_inuse_ringing: bool,
     pub(crate) entity: Box<str>,
+}
+
+impl Group {
+    /// Whether a fan-out is worth a sort first: one watcher in eight out of order costs little,
+    /// a sort after every join would cost more than the fan-out.
+    pub(crate) fn is_disordered(&self) -> bool {
+        self.misplaced_count as usize * 8 > self.watchers.len()
+    }
 }
 
 impl GroupView {
@@ -150,7 +159,7 @@ impl Extension {
             view: Some(view),
             body,
             watchers: Vec::new(),
-            is_sorted: true,
+            misplaced_count: 0,
             generation: 1,
             cursor: None,
             unvisited_count: 0,

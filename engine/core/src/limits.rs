@@ -34,7 +34,9 @@ pub struct Limits {
     pub t1: Duration,
     /// RFC 3261 T2: longest gap between retransmissions.
     pub t2: Duration,
-    /// A suspect watcher is probed this long after its NOTIFY timed out.
+    /// A suspect watcher is probed this long after its NOTIFY timed out. Every watcher is to know
+    /// the truth within 64 T1 and a second once faults stop (33 s); the last transmission of the
+    /// NOTIFY may be lost half a second before it times out, so at most a second less than 64 T1.
     pub probe_after: Duration,
     /// How long answered requests are remembered, to answer a retransmission (timer J).
     pub transaction_memory: Duration,
@@ -87,7 +89,7 @@ impl Default for Limits {
             hop_window_max: 1024,
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
-            probe_after: Duration::from_secs(60),
+            probe_after: Duration::from_secs(30),
             transaction_memory: Duration::from_secs(32),
             transaction_count_max: 1_000_000,
             presence_text_bytes_max: 1023,

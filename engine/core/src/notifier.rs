@@ -9,9 +9,10 @@ use std::rc::Rc;
 use lampfield_wire::{HeaderName, Message, parse_expires, response_key};
 
 use crate::config::Dialect;
-use crate::extension::{ExtensionId, GroupView};
+use crate::extension::{ExtensionId, Group, GroupView};
 use crate::flow::Flow;
 use crate::hop::Hop;
+use crate::slab::Slab;
 use crate::subscription::{InFlight, Lifecycle, Reason, Subscription, Text};
 use crate::tag::read_branch;
 use crate::timer::TRANSMISSION_COUNT_MAX;
@@ -303,11 +304,13 @@ impl Shard {
         }
     }
 
-    /// Subscriptions run out; one wheel entry each, which follows the refreshes.
+    /// Subscriptions run out; one wheel entry each, which follows the refreshes. Many may run out
+    /// in one second: they are taken in steps, as a fan-out is.
     pub(crate) fn on_expiries(&mut self, now: Time, out: &mut Outputs) {
-        let mut due = std::mem::take(&mut self.due);
-        self.expiries.advance(now, &mut due);
-        for (slot, check) in due.drain(..) {
+        let mut visits_left = VISITS_PER_TURN_MAX;
+        let sent_max = self.sent_max();
+        while self.stats.counters.notify_sent < sent_max {
+            let Some((slot, check)) = self.expiries.pop_due(now, &mut visits_left) else { return };
             let Some(subscription) = self.subscriptions.get_mut(slot) else { continue };
             let is_stale = u64::from(subscription.armed_at_s) > now.as_secs();
             if is_stale || subscription.tag.check != check {
@@ -321,14 +324,14 @@ impl Shard {
                 self.kick(slot, now, out);
             }
         }
-        self.due = due;
     }
 
-    /// Suspects are probed, and those who asked for time have had it.
+    /// Suspects are probed, and those who asked for time have had it; in steps, too.
     pub(crate) fn on_probes(&mut self, now: Time, out: &mut Outputs) {
-        let mut due = std::mem::take(&mut self.due);
-        self.probes.advance(now, &mut due);
-        for (slot, check) in due.drain(..) {
+        let mut visits_left = VISITS_PER_TURN_MAX;
+        let sent_max = self.sent_max();
+        while self.stats.counters.notify_sent < sent_max {
+            let Some((slot, check)) = self.probes.pop_due(now, &mut visits_left) else { return };
             let is_owed = self.subscriptions.get(slot).is_some_and(|s| {
                 s.tag.check == check && s.owed && s.in_flight.is_none() && !s.is_waiting
             });
@@ -336,7 +339,11 @@ impl Shard {
                 self.kick(slot, now, out);
             }
         }
-        self.due = due;
+    }
+
+    /// Where the count of NOTIFYs may stand when one step of a turn ends.
+    fn sent_max(&self) -> u64 {
+        self.stats.counters.notify_sent + self.config.limits.notify_per_turn_max.max(1) as u64
     }
 
     /// Starts the fan-out of a group. One that runs goes on where it stands and visits everybody
@@ -357,8 +364,7 @@ impl Shard {
 
     /// Goes on with the fan-outs, within the budget of one turn; each gets its share.
     pub(crate) fn run_fanout(&mut self, now: Time, out: &mut Outputs) {
-        let sent_max =
-            self.stats.counters.notify_sent + self.config.limits.notify_per_turn_max.max(1) as u64;
+        let sent_max = self.sent_max();
         let mut visits = 0;
         while let Some((extension, group)) = self.fanout.pop_front() {
             while let Some(slot) = self.next_watcher(extension, group) {
@@ -379,13 +385,8 @@ impl Shard {
         let group = extension.groups.get_mut(usize::from(group))?;
         let cursor = group.cursor?;
         let is_start = group.unvisited_count as usize == group.watchers.len();
-        if is_start && cursor == 0 && !group.is_sorted {
-            let subscriptions = &mut self.subscriptions;
-            group.watchers.sort_unstable_by_key(|&slot| (subscriptions[slot].hop, slot));
-            for (position, &slot) in group.watchers.iter().enumerate() {
-                subscriptions[slot].position = position as u32;
-            }
-            group.is_sorted = true;
+        if is_start && cursor == 0 && group.is_disordered() {
+            sort_by_hop(group, &mut self.subscriptions);
         }
         if group.unvisited_count == 0 {
             group.cursor = None;
@@ -397,6 +398,18 @@ impl Shard {
         group.cursor = Some(cursor + 1);
         group.watchers.get(cursor as usize).copied()
     }
+}
+
+/// Lays watchers of one next hop side by side, so that their NOTIFYs can leave as one train.
+fn sort_by_hop(group: &mut Group, subscriptions: &mut Slab<Subscription>) {
+    let hop_and_slot = |&slot: &u32| u64::from(subscriptions[slot].hop) << 32 | u64::from(slot);
+    let mut keys: Vec<u64> = group.watchers.iter().map(hop_and_slot).collect();
+    keys.sort_unstable();
+    for (position, (&key, watcher)) in keys.iter().zip(&mut group.watchers).enumerate() {
+        *watcher = key as u32;
+        subscriptions[*watcher].position = position as u32;
+    }
+    group.misplaced_count = 0;
 }
 
 /// Final answers to a NOTIFY that end a subscription or its dialog (RFC 5057 section 5.1).

@@ -67,8 +67,6 @@ pub struct Shard {
     pub(crate) fanout: VecDeque<(ExtensionId, u16)>,
     /// Header lines that every NOTIFY shares, up to the value of Content-Type.
     pub(crate) shared_run: Vec<u8>,
-    /// Scratch space of the wheels.
-    pub(crate) due: Vec<(u32, u32)>,
 }
 
 /// What a shard is made from.
@@ -120,7 +118,6 @@ impl Shard {
             transactions: Transactions::new(rng.u64(..)),
             fanout: VecDeque::new(),
             shared_run: shared_run(&setup.config),
-            due: Vec::new(),
             config: setup.config,
             rng,
             hasher,

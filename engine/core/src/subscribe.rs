@@ -225,8 +225,10 @@ impl Shard {
         let extension = &mut self.extensions[subscription.extension];
         let group = &mut extension.groups[usize::from(subscription.group)];
         subscription.position = group.watchers.len() as u32;
-        group.watchers.push(self.subscriptions.next_slot());
-        group.is_sorted = false;
+        let slot = self.subscriptions.next_slot();
+        let last_hop = group.watchers.last().map(|&last| self.subscriptions[last].hop);
+        group.misplaced_count += u32::from(last_hop > Some(subscription.hop));
+        group.watchers.push(slot);
         // One more lies between a running fan-out and those it has still to visit.
         group.unvisited_count += u32::from(group.cursor.is_some());
         extension.watcher_count += 1;
@@ -389,7 +391,7 @@ impl Shard {
             self.hops.get_mut(old).give_back();
         }
         let extension = &mut self.extensions[subscription.extension];
-        extension.groups[usize::from(subscription.group)].is_sorted = false;
+        extension.groups[usize::from(subscription.group)].misplaced_count += 1;
         let is_stream = [old, new].iter().any(|&hop| self.hops.get(hop).is_reliable());
         self.serve_waiting(old, now, out);
         self.hops.release(old);
@@ -471,9 +473,10 @@ impl Shard {
         let moved = group.watchers.get(left.position as usize).copied();
         if group.watchers.is_empty() {
             (group.view, group.cursor, group.watchers) = (None, None, Vec::new());
+            group.misplaced_count = 0;
         }
         let Some(moved) = moved else { return };
-        group.is_sorted = false;
+        group.misplaced_count += 1;
         // A running fan-out may miss the one that moves here: it is served at once.
         let is_running = group.cursor.is_some();
         let generation = group.generation;

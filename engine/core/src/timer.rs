@@ -85,17 +85,20 @@ const WHEEL: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct Wheel {
     spokes: Vec<Vec<(u64, u32, u32)>>,
+    /// What is left of the spoke that fires: a turn takes some, the next one goes on.
+    firing: VecDeque<(u64, u32, u32)>,
     /// Seconds before this one have fired.
     fired_s: u64,
     /// A second not later than the first non-empty one.
     next_s: u64,
+    /// Entries in spokes.
     count: usize,
 }
 
 impl Default for Wheel {
     fn default() -> Self {
         let spokes = (0..WHEEL).map(|_| Vec::new()).collect();
-        Self { spokes, fired_s: 0, next_s: 0, count: 0 }
+        Self { spokes, firing: VecDeque::new(), fired_s: 0, next_s: 0, count: 0 }
     }
 }
 
@@ -110,29 +113,39 @@ impl Wheel {
         self.count += 1;
     }
 
-    /// Moves everything due up to `now` into `due`.
-    pub(crate) fn advance(&mut self, now: Time, due: &mut Vec<(u32, u32)>) {
+    /// Takes an entry that is due, slot and check. Looks at `visits_left` entries at most, and
+    /// counts them down.
+    pub(crate) fn pop_due(&mut self, now: Time, visits_left: &mut usize) -> Option<(u32, u32)> {
         let now_s = now.as_secs();
-        while self.count > 0 && self.next_s <= now_s {
-            let second = self.next_s;
-            let entries = std::mem::take(&mut self.spokes[(second % WHEEL) as usize]);
-            self.count -= entries.len();
-            self.fired_s = second + 1;
-            self.next_s = second + 1;
-            for (at_s, slot, check) in entries {
-                match at_s <= second {
-                    true => due.push((slot, check)),
-                    false => self.arm(at_s, slot, check),
+        while *visits_left > 0 {
+            let Some((at_s, slot, check)) = self.firing.pop_front() else {
+                if self.count == 0 || self.next_s > now_s {
+                    self.fired_s = self.fired_s.max(now_s + 1);
+                    self.next_s = self.next_s.max(self.fired_s);
+                    return None;
                 }
+                let second = self.next_s;
+                let entries = std::mem::take(&mut self.spokes[(second % WHEEL) as usize]);
+                self.count -= entries.len();
+                self.firing = entries.into();
+                (self.fired_s, self.next_s) = (second + 1, second + 1);
+                self.skip_empty();
+                continue;
+            };
+            *visits_left -= 1;
+            if at_s < self.fired_s {
+                return Some((slot, check));
             }
-            self.skip_empty();
+            self.arm(at_s, slot, check);
         }
-        self.fired_s = self.fired_s.max(now_s + 1);
-        self.next_s = self.next_s.max(self.fired_s);
+        None
     }
 
     /// When the next entry is due.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
+        if !self.firing.is_empty() {
+            return Some(Time::from_secs(self.fired_s - 1));
+        }
         (self.count > 0).then(|| Time::from_secs(self.next_s))
     }
 
@@ -179,9 +192,10 @@ mod tests {
         }
         let mut seen = Vec::new();
         while let Some(deadline) = wheel.next_deadline() {
-            let mut due = Vec::new();
-            wheel.advance(deadline, &mut due);
-            seen.extend(due.into_iter().map(|(slot, _)| (deadline.as_secs(), slot)));
+            // One at a time: what is left is due at once.
+            if let Some((slot, _)) = wheel.pop_due(deadline, &mut 1) {
+                seen.push((deadline.as_secs(), slot));
+            }
         }
         assert_eq!(seen, [(0, 3), (5, 1), (5, 2), (4095, 5), (4096, 6), (10_000, 4)]);
         wheel.arm(3, 9, 0);

@@ -49,8 +49,8 @@ impl Plan {
         let is_large = rng.u8(..40) == 0;
         let phone_count = if is_large { rng.usize(30..80) } else { rng.usize(1..9) };
         let mut limits = Limits {
-            // Invariant 1 promises the truth within 64 T1: a suspect must be probed before.
-            probe_after: Duration::from_secs(rng.u64(2..25)),
+            // Invariant 1 promises the truth within 64 T1: up to the default, which is to keep it.
+            probe_after: Duration::from_secs(rng.u64(2..=Limits::default().probe_after.as_secs())),
             notify_per_turn_max: [1, 2, 64][rng.usize(..3)],
             hop_window_initial: [1, 4, 64][rng.usize(..3)],
             expires_jitter_percent: [0, 10][rng.usize(..2)],

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lampfield_core::Input;
 use lampfield_core::command::Command;
 use lampfield_core::config::{Config, Dialect};
 use lampfield_core::limits::Limits;
+use lampfield_core::placement::ShardId;
 use lampfield_core::record::Record;
+use lampfield_core::state::DeviceState;
 use lampfield_wire::HeaderName;
 
-use super::world::{Phone, World, config};
+use super::world::{Phone, T, World, config};
 
 fn limited(limits: impl FnOnce(&mut Limits)) -> Config {
     let mut config = config(Dialect::Rfc);
@@ -63,4 +66,43 @@ fn an_address_has_so_many_subscriptions_and_a_place_for_each_that_leaves() {
     assert_eq!(status(&mut world, &mut dialog(6), 600), 503);
     assert_eq!(status(&mut world, &mut dialogs[2], 0), 200);
     assert_eq!(status(&mut world, &mut dialog(7), 600), 200);
+}
+
+/// Takes what was sent, and counts the last NOTIFYs in it.
+fn ends(world: &mut World, phone: &Phone) -> usize {
+    let sent = world.take(phone.address);
+    sent.iter().filter(|notify| notify.state() == "terminated;reason=timeout").count()
+}
+
+#[test]
+fn a_mass_expiry_is_taken_in_steps_and_a_lamp_in_between_is_served_at_once() {
+    let count = 1000;
+    let bounds =
+        limited(|limits| (limits.hop_window_initial, limits.hop_window_max) = (5000, 5000));
+    let per_turn = bounds.limits.notify_per_turn_max;
+    let mut world = World::with(1, bounds, 0);
+    for number in 0..count {
+        dialog(number).subscribe(&mut world, Some(60));
+    }
+    let mut lamp = Phone::new(8, "lamp2");
+    lamp.subscribe(&mut world, Some(600));
+    world.now = world.now + Duration::from_secs(61);
+    let mut told = 0;
+    for turn in 1.. {
+        assert_eq!(world.is_due(), told < count, "due at once until the last one is told");
+        if told == count {
+            break;
+        }
+        world.input(ShardId(0), Input::Tick);
+        let step = ends(&mut world, &dialog(0));
+        assert!((1..=per_turn).contains(&step), "{step} in turn {turn}");
+        told += step;
+        if turn == 2 {
+            let (device, state) = ("Custom:lamp2".into(), DeviceState::InUse);
+            let change = Command::SetDevice { tenant: T, device, state };
+            world.input(ShardId(0), Input::Command(change));
+            assert_eq!(world.take(lamp.address).len(), 1, "before the others have ended");
+        }
+    }
+    assert_eq!(world.stats(|s| s.counters.subscription_expired), count as u64);
 }

@@ -167,6 +167,11 @@ impl World {
         true
     }
 
+    /// Whether a tick is due now.
+    pub(crate) fn is_due(&self) -> bool {
+        self.shards.iter().filter_map(Shard::next_deadline).any(|at| at <= self.now)
+    }
+
     /// Lets time pass, stopping at every deadline.
     pub(crate) fn pass(&mut self, by: Duration) {
         let until = self.now + by;
