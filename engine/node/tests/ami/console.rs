@@ -1,122 +1,19 @@
-//! The console: captured commands of a real Asterisk, ours, and the socket.
+//! The console over its socket and over AMI: our own commands, completion, and who may connect.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use lampfield_core::command::SubscriptionRow;
-use lampfield_core::state::{DeviceState, ExtensionState};
-
 use crate::console_client::Console;
-use crate::harness::{Client, Message, Node, Shards, ami_config, value};
-
-const CAPTURE: &str = include_str!("../captures/cli.txt");
-
-/// The command of a line of the capture, if it is one.
-pub(crate) fn command(line: &str) -> Option<&str> {
-    line.strip_prefix("$ asterisk -rx \"")?.strip_suffix('"')
-}
-
-/// The subscriptions that Asterisk had in the capture. `pl5` was a resource list.
-pub(crate) fn captured_subscriptions() -> Vec<SubscriptionRow> {
-    let row = |exten: &str, call_id: &str, expires_s, acknowledged: Option<ExtensionState>| {
-        SubscriptionRow {
-            endpoint: "watcher".into(),
-            exten: exten.into(),
-            context: "hints".into(),
-            event: "presence".into(),
-            content_type: "application/pidf+xml",
-            call_id: call_id.into(),
-            watcher: "sip:w1@127.0.0.1".into(),
-            next_hop: "udp:127.0.0.1:46368".into(),
-            expires_s,
-            state: "ACTIVE",
-            cseq: 30_602,
-            acknowledged,
-            in_flight: acknowledged.is_none(),
-            acknowledged_age_ms: acknowledged.map(|_| 1500),
-            extension_state: ExtensionState::Idle,
-        }
-    };
-    vec![
-        row("lamp0", "519ef875991f@lab", 491, Some(ExtensionState::Idle)),
-        row("lamp0", "ed43b081d300@lab", 599, None),
-        row("pl5", "ea3c0117a38f@lab", 599, None),
-    ]
-}
-
-/// Compared without order of lines: Asterisk lists hints in the order of its hash table.
-const UNSORTED: [&str; 2] = ["core show hints", "core show hint lamp1"];
-
-#[test]
-fn captured_commands_print_what_asterisk_prints() {
-    let node = captured_node();
-    let mut console = Console::open(&node.socket);
-    let chunks: Vec<&str> = CAPTURE.split("\n$ asterisk -rx \"").skip(1).collect();
-    for (place, chunk) in chunks.iter().enumerate() {
-        let (command, mut want) = chunk.split_once("\"\n").unwrap();
-        if place == chunks.len() - 1 {
-            want = want.strip_suffix('\n').unwrap();
-        }
-        let got = console.run(command).0;
-        if UNSORTED.contains(&command) {
-            assert_eq!(sorted_lines(&got), sorted_lines(want), "{command}");
-        } else {
-            assert_eq!(got, want, "{command}");
-        }
-        if command == "core show hints" {
-            // The capture goes on with more watchers.
-            let mut model = node.model.lock().unwrap();
-            model.watchers.extend([("lamp0".to_owned(), 3), ("lamp1".to_owned(), 1)]);
-        }
-    }
-    assert!(chunks.len() >= 20);
-    drop(console);
-    node.stop();
-}
-
-#[test]
-fn real_shards_print_the_same_states_and_explain_them() {
-    let node = Node::start_real(ami_config());
-    set_captured_states(&node);
-    let mut console = Console::open(&node.socket);
-    let mut compared_count = 0;
-    for chunk in CAPTURE.split("\n$ asterisk -rx \"").skip(1) {
-        let (command, want) = chunk.split_once("\"\n").unwrap();
-        // Nobody watches anything here, and extensions of patterns do not stay.
-        let comparable = command.starts_with("presencestate") || command.starts_with("devstate");
-        if comparable || command == "core show hint 2000" {
-            assert_eq!(console.run(command).0, want, "{command}");
-            compared_count += 1;
-        }
-    }
-    assert!(compared_count >= 12);
-    console.run("devstate change Custom:m1 RINGING");
-    console.run("devstate change Custom:m2 BUSY");
-    console.run("devstate list");
-    console.run("devstate list");
-    let (text, ok) = console.run("explain multi");
-    assert!(ok, "{text}");
-    assert!(text.contains("2 together are RINGINUSE"), "{text}");
-    assert!(text.contains("multi@hints shows InUse&Ringing (9)"), "{text}");
-    assert!(text.contains("s ago"), "{text}");
-    let (text, ok) = console.run("explain 7742");
-    assert!(ok && text.contains("Custom:p7742"), "{text}");
-    for (command, want) in
-        [("shards", "all"), ("counters", "source_changed"), ("net", "turn"), ("reload", "read")]
-    {
-        let (text, ok) = console.run(command);
-        assert!(ok && text.contains(want), "{command}: {text}");
-    }
-    drop(console);
-    node.stop();
-}
+use crate::harness::{Client, Message, start, value};
+use crate::lab::{CONSOLE, Lab, Setup, boot, scratch};
+use crate::phone::Phone;
 
 #[test]
 fn ami_command_prints_the_same_line_by_line() {
-    let node = captured_node();
-    let mut client = Client::login(&node, "lab", "off");
+    let (lab, _phone) = watched();
+    let mut client = Client::login(&lab, "lab", "off");
     let reply = client.ask("Action: Command\r\nActionID: 3\r\nCommand: core show hint lamp0");
     let row = "lamp0@hints                   : Custom:lamp0,CustomPresence:lamp0                   \
                \u{20}         State:Idle            Presence:not_set         Watchers  1";
@@ -139,25 +36,25 @@ fn ami_command_prints_the_same_line_by_line() {
         let reply = client.ask(&format!("Action: Command\r\nCommand: {command}"));
         assert_eq!((value(&reply, "Response"), value(&reply, "Message")), (response, message));
     }
-    node.stop();
+    lab.stop();
 }
 
 #[test]
 fn our_commands_tell_what_is_going_on() {
-    let node = captured_node();
-    node.model.lock().unwrap().reloads = 0;
-    let mut console = Console::open(&node.socket);
+    let (mut lab, phone) = watched();
+    let show = format!("subscriptions show {}", phone.call_id);
     for (command, ok, want) in [
         ("core show version", true, "Lampfield "),
         ("core show uptime", true, "System uptime: "),
-        ("subscriptions", true, "3 subscriptions, 3 shown"),
-        ("subscriptions list 1", true, "3 subscriptions, 1 shown"),
+        ("subscriptions", true, "1 subscriptions, 1 shown"),
+        ("subscriptions list 0", true, "1 subscriptions, 0 shown"),
         ("subscriptions list x", false, "Usage: subscriptions list"),
-        ("subscriptions show 519ef875991f@lab", true, "Acknowledged    : Idle 1.500 s ago"),
+        (&show, true, "Acknowledged    : Idle "),
         ("subscriptions show nosuch", false, "There is no subscription with Call-ID 'nosuch'"),
         ("pjsip show subscription inbound nosuch", false, "There is no subscription"),
         ("shards", true, "NOTIFY"),
         ("counters", true, "notify_sent"),
+        ("net", true, "turn"),
         ("source set PJSIP/2000 RINGING", true, "Reported PJSIP/2000 as RINGING"),
         ("core show hint 2000", true, "State:Ringing "),
         ("source set pjsip/2000 inuse", true, "Reported pjsip/2000 as INUSE"),
@@ -173,9 +70,9 @@ fn our_commands_tell_what_is_going_on() {
              extension state InUse&Ringing",
         ),
         ("explain multi@hints", true, "multi@hints shows InUse&Ringing (9), presence not_set"),
-        ("explain lamp0", true, "acknowledged Idle 1.500 s ago"),
-        ("explain 2000", true, "1 m 1 s ago"),
-        ("explain 7799", false, "nobody has watched it yet"),
+        ("explain lamp0", true, "acknowledged Idle "),
+        ("explain 2000", true, " s ago"),
+        ("explain 7742", true, "Custom:p7742"),
         ("explain nosuch", false, "There is no hint for 'nosuch'"),
         ("explain lamp0@nowhere", false, "There is no hint for 'lamp0' in 'nowhere'"),
         (r"presencestate change CustomPresence:bob away,a\,b", true, "Changing bob to away"),
@@ -191,10 +88,11 @@ fn our_commands_tell_what_is_going_on() {
         ("core show hint", false, "Usage: core show hint <exten>"),
         ("", true, ""),
     ] {
-        // A change takes its way from the source's shard to the extension's.
+        // A change takes its way from the source's shard to the extension's, and an answer from
+        // the phone to its shard.
         let end = Instant::now() + Duration::from_secs(5);
         let (text, went_well) = loop {
-            let (text, went_well) = console.run(command);
+            let (text, went_well) = lab.console.run(command);
             if text.contains(want) || Instant::now() > end {
                 break (text, went_well);
             }
@@ -202,17 +100,17 @@ fn our_commands_tell_what_is_going_on() {
         assert!(text.contains(want), "{command}: {text}");
         assert_eq!(went_well, ok, "{command}: {text}");
     }
-    // Both shards got the configuration; a Stats query behind it makes sure they took it.
-    console.run("counters");
-    assert_eq!(node.model.lock().unwrap().reloads, 2);
-    drop(console);
-    node.stop();
+    lab.stop();
 }
 
 #[test]
 fn lines_are_completed_by_words_and_names() {
-    let node = captured_node();
-    let mut console = Console::open(&node.socket);
+    let mut lab = start();
+    for command in
+        ["devstate change Custom:m1 INUSE", "presencestate change CustomPresence:ponly dnd"]
+    {
+        assert!(lab.console.run(command).1);
+    }
     for (line, want) in [
         ("dev", &["devstate"][..]),
         ("devstate ", &["change", "list"]),
@@ -222,75 +120,48 @@ fn lines_are_completed_by_words_and_names() {
         ("source set MWI", &[]),
         ("nothing ", &[]),
     ] {
-        let (text, _) = console.ask("complete", line);
+        let (text, _) = lab.console.ask("complete", line);
         assert_eq!(text.lines().filter(|l| !l.is_empty()).collect::<Vec<_>>(), want, "{line}");
     }
-    drop(console);
-    node.stop();
+    lab.stop();
 }
 
 #[test]
 fn the_socket_is_private_and_stale_ones_are_replaced() {
-    let node = captured_node();
-    let mode = std::fs::metadata(&node.socket).unwrap().permissions().mode();
+    let lab = start();
+    let socket = lab.dir.join(CONSOLE);
+    let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     // A second node may not take the socket of a running one.
-    let refused = Node::start_at(ami_config(), node.socket.clone(), Shards::Model);
-    assert!(refused.err().unwrap().contains("another node is running there"));
+    let refused = boot(&lab.dir, &Setup::default()).map(drop).unwrap_err();
+    assert!(format!("{refused:#}").contains("another node is running there"), "{refused:#}");
     // Two clients at once, one of them talking nonsense.
-    let mut good = Console::open(&node.socket);
-    let mut bad = UnixStream::connect(&node.socket).unwrap();
+    let mut good = Console::open(&socket);
+    let mut bad = UnixStream::connect(&socket).unwrap();
     bad.write_all(b"bogus\n").unwrap();
     let mut text = String::new();
     assert_eq!(BufReader::new(bad).read_line(&mut text).unwrap(), 0);
-    let mut long = UnixStream::connect(&node.socket).unwrap();
+    let mut long = UnixStream::connect(&socket).unwrap();
     // The server may close before all of it is sent.
     let _ = long.write_all(&[b'x'; 100_000]);
     let ended = BufReader::new(long).read_line(&mut text);
     assert!(ended.is_err() || text.is_empty());
     assert!(good.run("core show version").1);
-    let socket = node.socket.clone();
-    drop(good);
-    node.stop();
+    lab.stop();
     // What a killed node leaves behind does not stop the next one.
-    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
-    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    let node = Node::start_at(ami_config(), socket, Shards::Model).unwrap();
-    let mut console = Console::open(&node.socket);
-    assert!(console.run("core show version").1);
-    assert_eq!(console.run("core stop now"), ("The node is stopping\n".to_owned(), true));
-    node.stop();
+    let dir = scratch("stale");
+    drop(std::os::unix::net::UnixListener::bind(dir.join(CONSOLE)).unwrap());
+    let mut lab = Lab::start_in(dir, &Setup::default());
+    assert!(lab.console.run("core show version").1);
+    assert_eq!(lab.console.run("core stop now"), ("The node is stopping\n".to_owned(), true));
+    lab.stop();
 }
 
-/// A node in the state of the captures.
-fn captured_node() -> Node {
-    let node = Node::start(ami_config());
-    set_captured_states(&node);
-    node.touch("7701");
-    node.touch("7703");
-    let mut model = node.model.lock().unwrap();
-    model.watchers.insert("lamp0".to_owned(), 1);
-    model.subscriptions = captured_subscriptions();
-    drop(model);
-    node
-}
-
-fn set_captured_states(node: &Node) {
-    for lamp in 0..8 {
-        node.set_device(&format!("Custom:lamp{lamp}"), DeviceState::NotInUse);
-    }
-    node.set_device("Custom:m1", DeviceState::NotInUse);
-    node.set_device("Custom:m2", DeviceState::NotInUse);
-    node.set_device("Custom:p7701", DeviceState::InUse);
-    node.set_presence("CustomPresence:bob", "away");
-    node.set_presence("CustomPresence:lamp0", "NOT_SET");
-    node.set_presence("CustomPresence:lamp1", "not_set");
-    node.set_presence("CustomPresence:ponly", "dnd,,busy");
-    node.settle();
-}
-
-fn sorted_lines(text: &str) -> Vec<&str> {
-    let mut lines: Vec<&str> = text.lines().collect();
-    lines.sort_unstable();
-    lines
+/// A node, and a phone that watches `lamp0`.
+fn watched() -> (Lab, Phone) {
+    let lab = start();
+    let mut phone = Phone::new(lab.address, [127, 0, 0, 1], "lamp0");
+    assert_eq!(phone.subscribe(600)["status"], "200");
+    phone.notify();
+    (lab, phone)
 }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use lampfield::config::AmiConfig;
 use md5::{Digest, Md5};
 
-use crate::harness::{Client, Node, ami_config, header, value};
+use crate::harness::{Client, header, start, value};
+use crate::lab::{Lab, Setup};
 
 #[test]
 fn a_failed_login_is_answered_late_and_ends_the_connection() {
-    let node = Node::start(ami_config());
+    let lab = start();
     let clients: Vec<_> = [
         ("Username: lab\r\nSecret: wrong", "Authentication failed"),
         ("Username: lab\r\nSecret: lab2", "Authentication failed"),
@@ -20,7 +20,7 @@ fn a_failed_login_is_answered_late_and_ends_the_connection() {
     ]
     .into_iter()
     .map(|(headers, want)| {
-        let mut client = Client::connect(&node);
+        let mut client = Client::connect(lab.ami);
         // Before login nothing else is served, and the connection stays.
         assert_eq!(
             client.ask("Action: Ping"),
@@ -38,13 +38,13 @@ fn a_failed_login_is_answered_late_and_ends_the_connection() {
         assert!(since.elapsed() >= Duration::from_secs(1));
         assert_eq!(client.message(), None);
     }
-    node.stop();
+    lab.stop();
 }
 
 #[test]
 fn a_challenge_proves_the_secret_without_sending_it() {
-    let node = Node::start(ami_config());
-    let mut client = Client::connect(&node);
+    let lab = start();
+    let mut client = Client::connect(lab.ami);
     let refused = client.ask("Action: Challenge\r\nAuthType: plain");
     assert_eq!(value(&refused, "Message"), "Must specify AuthType");
     let reply = client.ask("Action: Challenge\r\nAuthType: md5");
@@ -58,33 +58,33 @@ fn a_challenge_proves_the_secret_without_sending_it() {
         format!("Action: Login\r\nUsername: lab\r\nAuthType: MD5\r\nKey: {key}\r\nEvents: off");
     assert_eq!(value(&client.ask(&login), "Message"), "Authentication accepted");
     assert_eq!(value(&client.ask(&login), "Message"), "Already authenticated");
-    node.stop();
+    lab.stop();
 }
 
 #[test]
 fn a_user_may_be_bound_to_one_login_and_to_addresses() {
-    let node = Node::start(ami_config());
-    let first = Client::login(&node, "single", "off");
-    let mut second = Client::connect(&node);
+    let lab = start();
+    let first = Client::login(&lab, "single", "off");
+    let mut second = Client::connect(lab.ami);
     let login = "Action: Login\r\nUsername: single\r\nSecret: single";
     assert_eq!(value(&second.ask(login), "Message"), "Login Already In Use");
     assert_eq!(second.message(), None);
     drop(first);
     // The place is free again as soon as the server has seen the end of the first.
     let end = Instant::now() + Duration::from_secs(20);
-    while value(&Client::connect(&node).ask(login), "Response") != "Success" {
+    while value(&Client::connect(lab.ami).ask(login), "Response") != "Success" {
         assert!(Instant::now() < end, "the first login is never forgotten");
     }
-    Client::login(&node, "near", "off");
-    node.stop();
+    Client::login(&lab, "near", "off");
+    lab.stop();
 }
 
 #[test]
 fn classes_say_what_a_user_may_do_and_hear() {
-    let node = Node::start(ami_config());
-    let mut powerless = Client::login(&node, "powerless", "call");
-    let mut writer = Client::login(&node, "writer", "on");
-    let mut calls = Client::login(&node, "calls", "system");
+    let lab = start();
+    let mut powerless = Client::login(&lab, "powerless", "call");
+    let mut writer = Client::login(&lab, "writer", "on");
+    let mut calls = Client::login(&lab, "calls", "system");
     for action in ["Setvar", "Getvar", "PresenceState", "Command", "UserEvent"] {
         let reply = powerless.ask(&format!("Action: {action}"));
         assert_eq!(value(&reply, "Message"), "Permission denied", "{action}");
@@ -106,10 +106,10 @@ fn classes_say_what_a_user_may_do_and_hear() {
         let events = client.until(|message| value(message, "Event") == "ExtensionStatus");
         assert_eq!(value(events.last().unwrap(), "Exten"), "lamp9");
     }
-    assert_eq!(writer.quiet_for(Duration::from_millis(100)), [] as [crate::harness::Message; 0]);
-    let reply = writer.ask("Action: Logoff\r\nActionID: bye");
+    // What the others have heard would be here by now.
+    writer.send(b"Action: Logoff\r\nActionID: bye\r\n\r\n");
     assert_eq!(
-        reply,
+        writer.message().unwrap(),
         [
             header("Response", "Goodbye"),
             header("ActionID", "bye"),
@@ -117,15 +117,16 @@ fn classes_say_what_a_user_may_do_and_hear() {
         ]
     );
     assert_eq!(writer.message(), None);
-    node.stop();
+    lab.stop();
 }
 
 #[test]
 fn strangers_are_few_and_stay_short() {
-    let node = Node::start(AmiConfig { auth_limit: 2, auth_timeout_s: 1, ..ami_config() });
-    let mut strangers = [Client::connect(&node), Client::connect(&node)];
+    let managers = "\n[general](+)\nauthlimit=2\nauthtimeout=1\n";
+    let lab = Lab::start(&Setup { managers, ..Setup::default() });
+    let mut strangers = [Client::connect(lab.ami), Client::connect(lab.ami)];
     // The third gets not even a banner.
-    let mut third = std::net::TcpStream::connect(node.address).unwrap();
+    let mut third = std::net::TcpStream::connect(lab.ami).unwrap();
     let mut text = String::new();
     std::io::Read::read_to_string(&mut third, &mut text).unwrap();
     assert_eq!(text, "");
@@ -134,12 +135,12 @@ fn strangers_are_few_and_stay_short() {
     }
     // Then there is room again, and who logs in does not count.
     let end = Instant::now() + Duration::from_secs(10);
-    let users: Vec<_> = (0..5).map(|_| Client::login(&node, "lab", "off")).collect();
+    let users: Vec<_> = (0..5).map(|_| Client::login(&lab, "lab", "off")).collect();
     assert!(Instant::now() < end);
     // A stranger who comes after them is thrown out in time; they stay.
-    assert_eq!(Client::connect(&node).message(), None);
+    assert_eq!(Client::connect(lab.ami).message(), None);
     for mut user in users {
         assert_eq!(value(&user.ask("Action: Ping"), "Ping"), "Pong");
     }
-    node.stop();
+    lab.stop();
 }

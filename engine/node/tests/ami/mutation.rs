@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Node, ami_config, value};
+use crate::harness::{Client, start, value};
 
 const SEED: u64 = 0x6c61_6d70;
 const CASE_COUNT: usize = 2_000;
@@ -20,10 +20,10 @@ fn mutated_requests_are_answered_or_refused() {
         .map(|request| format!("{}\r\n\r\n", request.replace('\n', "\r\n")).into_bytes())
         .filter(|request| !request.starts_with(b"Action: Login"))
         .collect();
-    for command in include_str!("../captures/cli.txt").lines().filter_map(crate::console::command) {
+    for command in include_str!("../captures/cli.txt").lines().filter_map(command) {
         requests.push(format!("Action: Command\r\nCommand: {command}\r\n\r\n").into_bytes());
     }
-    let node = Node::start(ami_config());
+    let lab = start();
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut survived_count = 0;
     let since = Instant::now();
@@ -33,7 +33,7 @@ fn mutated_requests_are_answered_or_refused() {
             bytes.extend_from_slice(&requests[random.usize(..requests.len())]);
         }
         mutate(&mut bytes, &mut random);
-        let mut client = Client::login(&node, "lab", "off");
+        let mut client = Client::login(&lab, "lab", "off");
         let sent = client.try_send(&bytes)
             && client.try_send(b"\r\n\r\nAction: Ping\r\nActionID: last\r\n\r\n");
         assert!(sent, "seed {SEED:#x} case {case}");
@@ -50,7 +50,12 @@ fn mutated_requests_are_answered_or_refused() {
     }
     assert_eq!(survived_count, CASE_COUNT);
     assert!(since.elapsed() < Duration::from_secs(120));
-    node.stop();
+    lab.stop();
+}
+
+/// The command of a line of the capture, if it is one.
+fn command(line: &str) -> Option<&str> {
+    line.strip_prefix("$ asterisk -rx \"")?.strip_suffix('"')
 }
 
 fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {

@@ -1,8 +1,10 @@
 //! Reading a capture: headings, console commands with their output, SIP messages with their
-//! addresses and times.
+//! addresses and times, requests to the manager interface and what came back.
 
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use crate::ami_client::{self, header_of};
 
 /// What happened at one point of a capture.
 #[derive(Clone, Debug)]
@@ -11,8 +13,14 @@ pub(crate) enum Step {
     Title(String),
     /// A console command and what it printed.
     Command { command: String, output: String },
-    /// A message.
+    /// A SIP message.
     Message(Captured),
+    /// A manager's client was let in.
+    Greeted,
+    /// What it asked.
+    Asked(String),
+    /// What came then: a reply, and events in any order.
+    Heard(Vec<ami_client::Message>),
 }
 
 /// A captured SIP message.
@@ -69,21 +77,52 @@ impl Captured {
 /// Reads a capture.
 pub(crate) fn parse(text: &str) -> Vec<Step> {
     let lines: Vec<&str> = text.lines().collect();
-    let is_mark = |line: &&str| {
+    let is_mark = |line: &str| {
         line.starts_with("##### ") || line.starts_with("$ asterisk ") || line.starts_with("----- ")
     };
-    let places: Vec<usize> = (0..lines.len()).filter(|at| is_mark(&lines[*at])).collect();
+    let places: Vec<usize> = (0..lines.len()).filter(|at| is_mark(lines[*at])).collect();
     let ends = places.iter().skip(1).copied().chain([lines.len()]);
-    places.iter().zip(ends).map(|(&at, end)| step(lines[at], &lines[at + 1..end])).collect()
+    places.iter().zip(ends).flat_map(|(&at, end)| read(lines[at], &lines[at + 1..end])).collect()
+}
+
+/// The steps that a mark and the lines below it are.
+fn read(mark: &str, rest: &[&str]) -> Vec<Step> {
+    if let Some(title) = mark.strip_prefix("##### ") {
+        // Below one heading are replies without their requests.
+        return [vec![Step::Title(title.to_owned())], heard(rest)].concat();
+    }
+    match mark {
+        "----- AMI SEND" => vec![Step::Asked(rest.join("\r\n").trim_end().to_owned())],
+        "----- AMI RECV" => heard(rest),
+        _ => vec![step(mark, rest)],
+    }
+}
+
+/// A banner, then messages that end with an empty line.
+fn heard(lines: &[&str]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let lines = match lines.split_first() {
+        Some((first, rest)) if first.starts_with("Asterisk Call Manager/") => {
+            steps.push(Step::Greeted);
+            rest
+        }
+        _ => lines,
+    };
+    let blocks = lines.split(|line| line.is_empty()).filter(|block| !block.is_empty());
+    let messages: Vec<ami_client::Message> =
+        blocks.map(|block| block.iter().map(|line| header_of(line)).collect()).collect();
+    if !messages.is_empty() {
+        steps.push(Step::Heard(messages));
+    }
+    steps
 }
 
 fn step(mark: &str, rest: &[&str]) -> Step {
-    if let Some(title) = mark.strip_prefix("##### ") {
-        return Step::Title(title.to_owned());
-    }
     if let Some(command) = mark.strip_prefix("$ asterisk -rx \"") {
         let command = command.strip_suffix('"').expect("a closing quote").to_owned();
-        return Step::Command { command, output: rest.join("\n").trim_end().to_owned() };
+        // An empty line ends it.
+        let output = rest.split_last().map_or(rest, |(_, output)| output);
+        return Step::Command { command, output: output.join("\n") + "\n" };
     }
     let words: Vec<&str> = mark.split(' ').collect();
     let is_sent = words[2] == "SEND";

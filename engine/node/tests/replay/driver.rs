@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use lampfield_wire::header::CSeq;
 use lampfield_wire::{Framing, HeaderName, Message};
 
+use crate::ami_client::Client;
 use crate::capture::{Captured, Step};
 use crate::deviations::{Difference, reason_of};
 use crate::facts::{facts, text};
 use crate::lab::Lab;
+use crate::phone::answer_to;
 
 /// How long what must come may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,17 +34,19 @@ struct Notify {
 /// A conversation under way.
 pub(crate) struct Driver<'l> {
     pub(crate) lab: &'l mut Lab,
-    trace: &'static str,
+    pub(crate) trace: &'static str,
+    /// The client of the manager interface.
+    pub(crate) manager: Option<Client>,
     /// Captured seconds per second of ours.
     scale: u32,
     sockets: HashMap<SocketAddr, UdpSocket>,
     swaps: Vec<(String, String)>,
     notifies: HashMap<(String, u32), Notify>,
     /// First captured and first own CSeq of a dialog.
-    first_numbers: HashMap<String, (u32, u32)>,
+    pub(crate) first_numbers: HashMap<String, (u32, u32)>,
     /// The deliberate differences that were met.
     pub(crate) met: BTreeSet<&'static str>,
-    title: String,
+    pub(crate) title: String,
 }
 
 impl<'l> Driver<'l> {
@@ -51,6 +55,7 @@ impl<'l> Driver<'l> {
         Self {
             lab,
             trace,
+            manager: None,
             scale,
             sockets: HashMap::new(),
             swaps: vec![(":5070".to_owned(), node_port)],
@@ -78,33 +83,12 @@ impl<'l> Driver<'l> {
                 }
                 Step::Message(message) if message.is_sent => self.send(message),
                 Step::Message(message) => self.receive(message),
+                Step::Greeted => self.connect(),
+                Step::Asked(request) => self.ask(request),
+                Step::Heard(messages) => self.hear(messages),
             }
         }
         self.expect_quiet();
-    }
-
-    fn command(&mut self, command: &str, want: &str) {
-        if command == "pjsip show subscriptions inbound" {
-            self.list(command, want);
-            return;
-        }
-        let (got, _) = self.lab.console.run(command);
-        assert_eq!(got.trim_end(), want, "{} {command}", self.trace);
-    }
-
-    /// Which of this conversation's subscriptions there are; the capture shows others too. What
-    /// was sent before may take effect after the command, so it is repeated for a while.
-    fn list(&mut self, command: &str, want: &str) {
-        let mut call_ids: Vec<String> = self.first_numbers.keys().cloned().collect();
-        let end = Instant::now() + Duration::from_millis(500);
-        while !call_ids.is_empty() && Instant::now() < end {
-            let (got, _) = self.lab.console.run(command);
-            call_ids.retain(|call_id| want.contains(call_id) != got.contains(call_id));
-        }
-        for call_id in call_ids {
-            let want = want.contains(&call_id);
-            self.differ("is subscribed", &want.to_string(), &(!want).to_string());
-        }
     }
 
     fn send(&mut self, message: &Captured) {
@@ -194,7 +178,7 @@ impl<'l> Driver<'l> {
         assert_eq!(ours - first.1, theirs - first.0, "{} {}: CSeq", self.trace, self.title);
     }
 
-    fn differ(&mut self, name: &str, want: &str, got: &str) {
+    pub(crate) fn differ(&mut self, name: &str, want: &str, got: &str) {
         let (trace, title) = (self.trace, self.title.as_str());
         let difference = Difference { title, name, want, got };
         match reason_of(&difference) {
@@ -251,29 +235,14 @@ impl<'l> Driver<'l> {
     }
 }
 
-/// An answer to a request, with the headers that every answer takes over.
-pub(crate) fn answer_to(request: &Message<'_>, status_line: &str) -> Vec<u8> {
-    let mut answer = format!("{status_line}\r\n");
-    for name in
-        [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
-    {
-        let value = text(request.header(name).unwrap_or_default());
-        answer.push_str(&format!("{}: {value}\r\n", name.as_str()));
-    }
-    answer.push_str("Content-Length: 0\r\n\r\n");
-    answer.into_bytes()
-}
-
 /// Whether a remaining time is the captured one but for what our test ran faster: a captured
 /// conversation took seconds where ours takes milliseconds.
 fn is_near(name: &str, want: &str, got: &str) -> bool {
-    if name != "Subscription-State expires" {
-        return false;
-    }
-    let number =
-        |text: &str| -> Option<u32> { text.strip_prefix("Some(")?.strip_suffix(')')?.parse().ok() };
-    match (number(want), number(got)) {
-        (Some(want), Some(got)) => want <= got + 5 && got <= want + 30,
-        _ => false,
-    }
+    let number = |text: &str| text.strip_prefix("Some(")?.strip_suffix(')')?.parse().ok();
+    name == "Subscription-State expires" && are_near(number(want), number(got))
+}
+
+/// As [`is_near`], of seconds.
+pub(crate) fn are_near(want: Option<u32>, got: Option<u32>) -> bool {
+    matches!((want, got), (Some(want), Some(got)) if want <= got + 5 && got <= want + 30)
 }

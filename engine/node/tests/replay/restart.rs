@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::console_client::Console;
-use crate::lab::{copy_configuration, scratch};
+use crate::lab::{Setup, copy_configuration, scratch};
 use crate::phone::Phone;
 
 /// Changes are on disk well before this; a crash loses what is younger.
@@ -78,7 +78,7 @@ impl Drop for Program {
 
 fn outlives(signal: &str, dialect: &str, shard_counts: [u8; 2]) {
     let dir = Scratch(scratch("restart"));
-    copy_configuration(&dir.0, "");
+    copy_configuration(&dir.0, &Setup::default());
     let mut program = Program::start(&dir.0, dialect, "127.0.0.1:0", shard_counts[0]);
     let address = program.address;
     let mut phone = Phone::new(address, [127, 0, 0, 1], "lamp0");

@@ -1,30 +1,12 @@
 //! The kernel gives every answer, and a refresh that names our Contact, to the shard it belongs to:
 //! what `core` writes into branch and tag is what the program of `net` reads.
 
-use std::time::{Duration, Instant};
-
 use lampfield_core::config::Dialect;
 
 use crate::lab::{Lab, Setup};
 use crate::phone::Phone;
 
 const LAMPS: [&str; 8] = ["lamp0", "lamp1", "lamp2", "lamp3", "lamp4", "lamp5", "lamp6", "lamp7"];
-
-/// A counter, summed over the shards.
-fn counter(lab: &mut Lab, name: &str) -> u64 {
-    let (text, went_well) = lab.console.run("counters");
-    assert!(went_well, "{text}");
-    let row = text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
-    let row = row.into_iter().find(|row| row.first() == Some(&name)).expect(name);
-    row[1].parse().expect("a number")
-}
-
-fn wait_for_answers(lab: &mut Lab, count: u64) {
-    let begun = Instant::now();
-    while counter(lab, "notify_acked") < count {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{count} answers were sent");
-    }
-}
 
 #[test]
 fn answers_and_refreshes_come_to_their_shard() {
@@ -43,17 +25,17 @@ fn answers_and_refreshes_come_to_their_shard() {
             phone.notify();
         }
         let phone_count = phones.len() as u64;
-        wait_for_answers(&mut lab, phone_count);
-        let before = counter(&mut lab, "forwarded");
+        lab.wait_for("notify_acked", phone_count);
+        let before = lab.counter("forwarded");
         assert!(before > 0, "the first SUBSCRIBE of a phone comes to any shard");
         for phone in &mut phones {
             assert_eq!(phone.subscribe(600)["status"], "200");
             phone.notify();
         }
-        wait_for_answers(&mut lab, 2 * phone_count);
-        assert_eq!(counter(&mut lab, "response_forwarded"), 0, "{shard_count} {dialect:?}");
+        lab.wait_for("notify_acked", 2 * phone_count);
+        assert_eq!(lab.counter("response_forwarded"), 0, "{shard_count} {dialect:?}");
         if dialect == Dialect::Rfc {
-            assert_eq!(counter(&mut lab, "forwarded"), before, "{shard_count} shards");
+            assert_eq!(lab.counter("forwarded"), before, "{shard_count} shards");
         }
         lab.stop();
     }

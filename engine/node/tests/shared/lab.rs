@@ -13,12 +13,16 @@ use lampfield_core::limits::Limits;
 
 use crate::console_client::Console;
 
+/// The console's socket in the lab's directory.
+pub(crate) const CONSOLE: &str = "console.sock";
+
 /// A node, its files and its console. Everything goes away with it.
 pub(crate) struct Lab {
     pub(crate) address: SocketAddr,
+    pub(crate) ami: SocketAddr,
     pub(crate) console: Console,
+    pub(crate) dir: PathBuf,
     node: Option<Node>,
-    dir: PathBuf,
 }
 
 /// How to start a [`Lab`].
@@ -29,56 +33,40 @@ pub(crate) struct Setup {
     pub(crate) limits: fn(&mut Limits),
     /// More endpoints, in the syntax of `pjsip.conf`.
     pub(crate) endpoints: &'static str,
+    /// More users, in the syntax of `manager.conf`.
+    pub(crate) managers: &'static str,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { shard_count: 2, dialect: None, limits: |_| (), endpoints: "" }
+        Self { shard_count: 2, dialect: None, limits: |_| (), endpoints: "", managers: "" }
     }
 }
 
 impl Lab {
-    /// Starts a node on a free port, with a copy of the configuration and the device states that
+    /// Starts a node on free ports, with a copy of the configuration and the device states that
     /// the lab had.
     pub(crate) fn start(setup: &Setup) -> Self {
-        let dir = scratch("lab");
-        copy_configuration(&dir, setup.endpoints);
-        let any = ([127, 0, 0, 1], 0).into();
-        let options = LoadOptions {
-            asterisk: Some(dir.join("asterisk")),
-            dialect: setup.dialect,
-            shard_count: Some(setup.shard_count),
-            listen: vec![Listen { transport: Transport::Udp, bind: any, advertised: None }],
-            ami: Some(any),
-            console_socket: Some(dir.join("console.sock")),
-            ..LoadOptions::default()
-        };
-        let mut loaded = load(&options).expect("the lab's configuration");
-        let core = Arc::get_mut(&mut loaded.node.core).expect("nobody else has it yet");
-        (setup.limits)(&mut core.limits);
-        let reload = Arc::new(move || Ok(load(&options)?.node));
-        let node = Node::start(loaded.node, reload).expect("the node starts");
-        let mut console = Console::open(&dir.join("console.sock"));
-        for lamp in ["lamp0", "lamp1", "lamp2", "lamp3", "lamp4", "lamp5", "lamp6", "lamp7"] {
-            assert!(console.run(&format!("devstate change Custom:{lamp} NOT_INUSE")).1);
-        }
-        for lamp in ["m1", "m2"] {
+        Self::start_in(scratch("lab"), setup)
+    }
+
+    /// As [`Lab::start`], in a directory.
+    pub(crate) fn start_in(dir: PathBuf, setup: &Setup) -> Self {
+        copy_configuration(&dir, setup);
+        let node = boot(&dir, setup).expect("the node starts");
+        let mut console = Console::open(&dir.join(CONSOLE));
+        for lamp in (0..8).map(|n| format!("lamp{n}")).chain(["m1".to_owned(), "m2".to_owned()]) {
             assert!(console.run(&format!("devstate change Custom:{lamp} NOT_INUSE")).1);
         }
         let address = node.bound()[0].address;
-        Self { address, console, node: Some(node), dir }
-    }
-
-    /// Edits the dialplan that the node was started from.
-    pub(crate) fn edit_dialplan(&self, edit: impl FnOnce(&str) -> String) {
-        let path = self.dir.join("asterisk/extensions.conf");
-        let text = std::fs::read_to_string(&path).expect("a dialplan");
-        std::fs::write(&path, edit(&text)).expect("written");
+        let ami = node.ami().expect("the manager interface is served");
+        Self { address, ami, console, dir, node: Some(node) }
     }
 
     /// Ends the node, and fails if it does not end well.
     pub(crate) fn stop(mut self) {
         self.node.take().expect("a node").stop().expect("a clean end");
+        assert!(!self.dir.join(CONSOLE).exists(), "the console socket is left behind");
     }
 }
 
@@ -87,6 +75,24 @@ impl Drop for Lab {
         let _ = self.node.take().map(Node::stop);
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Starts a node with the configuration in `DIR/asterisk`.
+pub(crate) fn boot(dir: &Path, setup: &Setup) -> anyhow::Result<Node> {
+    let any = ([127, 0, 0, 1], 0).into();
+    let options = LoadOptions {
+        asterisk: Some(dir.join("asterisk")),
+        dialect: setup.dialect,
+        shard_count: Some(setup.shard_count),
+        listen: vec![Listen { transport: Transport::Udp, bind: any, advertised: None }],
+        ami: Some(any),
+        console_socket: Some(dir.join(CONSOLE)),
+        ..LoadOptions::default()
+    };
+    let mut loaded = load(&options)?;
+    let core = Arc::get_mut(&mut loaded.node.core).expect("nobody else has it yet");
+    (setup.limits)(&mut core.limits);
+    Node::start(loaded.node, Arc::new(move || Ok(load(&options)?.node)))
 }
 
 /// A new directory.
@@ -99,16 +105,15 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
     dir
 }
 
-/// Copies the lab's configuration to `DIR/asterisk`, with more endpoints.
-pub(crate) fn copy_configuration(dir: &Path, endpoints: &str) {
+/// Copies the lab's configuration to `DIR/asterisk`, with what a setup has more.
+pub(crate) fn copy_configuration(dir: &Path, setup: &Setup) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/asterisk-lab");
     let to = dir.join("asterisk");
     std::fs::create_dir_all(&to).expect("a directory");
-    for name in ["extensions.conf", "pjsip.conf", "manager.conf"] {
-        let mut text = std::fs::read_to_string(from.join(name)).expect("a file of the fixture");
-        if name == "pjsip.conf" {
-            text.push_str(endpoints);
-        }
-        std::fs::write(to.join(name), text).expect("written");
+    for (name, more) in
+        [("extensions.conf", ""), ("pjsip.conf", setup.endpoints), ("manager.conf", setup.managers)]
+    {
+        let text = std::fs::read_to_string(from.join(name)).expect("a file of the fixture");
+        std::fs::write(to.join(name), text + more).expect("written");
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use lampfield_wire::header::CSeq;
 use lampfield_wire::{Framing, HeaderName, Message, NameAddr};
 
-use crate::driver::answer_to;
 use crate::facts::{Facts, facts, text};
 
 /// How long what must come may take.
@@ -16,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Phone {
     socket: UdpSocket,
     node: SocketAddr,
-    call_id: String,
+    pub(crate) call_id: String,
     exten: String,
     to_tag: Option<String>,
     target: String,
@@ -104,4 +103,17 @@ impl Phone {
         buffer.truncate(length);
         buffer
     }
+}
+
+/// An answer to a request, with the headers that every answer takes over.
+pub(crate) fn answer_to(request: &Message<'_>, status_line: &str) -> Vec<u8> {
+    let mut answer = format!("{status_line}\r\n");
+    for name in
+        [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
+    {
+        let value = text(request.header(name).unwrap_or_default());
+        answer.push_str(&format!("{}: {value}\r\n", name.as_str()));
+    }
+    answer.push_str("Content-Length: 0\r\n\r\n");
+    answer.into_bytes()
 }
