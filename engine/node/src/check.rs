@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Identify};
 use lampfield_core::dialplan::{Context, range_size};
+use lampfield_core::list::ListRange;
+use lampfield_core::package::Package;
 use lampfield_core::placement::TenantId;
 
 use crate::config::{AmiConfig, Loaded, NodeConfig};
@@ -22,6 +24,7 @@ pub fn report(loaded: &Loaded) -> String {
         let domain = tenant.domain.as_ref().map(|d| format!(", domain {d}")).unwrap_or_default();
         let _ = writeln!(out, "tenant {}{domain}", tenant.name);
         let _ = write_contexts(&mut out, &node.core, TenantId(n as u16));
+        let _ = write_lists(&mut out, &node.core, TenantId(n as u16));
         let _ = write_endpoints(&mut out, &node.core, TenantId(n as u16));
     }
     let _ = write_ami(&mut out, node);
@@ -84,6 +87,24 @@ fn write_contexts(out: &mut String, core: &Config, tenant: TenantId) -> std::fmt
 fn size_of_ranges(context: &Context) -> u64 {
     let size = |first: &str, last: &str| range_size(first, last).unwrap_or_default();
     context.ranges().iter().map(|range| size(&range.first, &range.last)).sum()
+}
+
+fn write_lists(out: &mut String, core: &Config, tenant: TenantId) -> std::fmt::Result {
+    for package in Package::ALL {
+        let rows = || core.lists.rows(tenant).filter(|list| list.package == package);
+        let item_count = rows().map(|list| list.items.len()).sum();
+        if item_count > 0 {
+            let (lists, items) = (rows().count(), count(item_count, "item"));
+            writeln!(out, "  lists of {}: {lists}, {items}", package.name())?;
+        }
+    }
+    for range in core.lists.ranges(tenant) {
+        let ListRange { name, first, last, group_size, package, .. } = range;
+        write!(out, "  lists of {} {name}: ", package.name())?;
+        let count = range.list_count().unwrap_or_default();
+        writeln!(out, "{count}, {first}..={last} in groups of {group_size}")?;
+    }
+    Ok(())
 }
 
 fn count(count: usize, noun: &str) -> String {

@@ -11,6 +11,7 @@ mod acl;
 pub mod asterisk;
 mod build;
 pub mod example;
+mod lists;
 mod load;
 pub mod native;
 mod problem;

@@ -9,6 +9,7 @@
 //! `reference/ami.md` sections 1 and 3.
 
 mod extensions;
+mod lists;
 mod manager;
 mod options;
 mod pjsip;

@@ -151,6 +151,7 @@ impl Draft {
         self.core.identify.networks.sort_by_key(|(network, _)| u8::MAX - network.prefix);
         self.check_contexts();
         self.check_sources();
+        self.check_lists();
         self.check_listen();
     }
 
@@ -214,7 +215,7 @@ impl Draft {
 }
 
 /// The place an origin (`file:line`) names.
-fn place_of(origin: &str) -> Place {
+pub(super) fn place_of(origin: &str) -> Place {
     let (file, line) = origin.rsplit_once(':').unwrap_or((origin, "0"));
     Place { line: line.parse().unwrap_or(0), ..Place::file(file) }
 }

@@ -18,12 +18,19 @@
 //! context = "office"
 //! range = "1000..=999999"
 //! hint = "PJSIP/{exten},CustomPresence:{exten}"
+//!
+//! [[list_range]]
+//! name = "blf-{exten}"
+//! event = "dialog"
+//! range = "1000..=999999"
+//! group_size = 50
 //! ```
 
 mod endpoints;
 mod file;
 mod hints;
 mod limits;
+mod lists;
 mod node;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +46,9 @@ use super::problem::Place;
 
 /// Bytes of the file.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// What an entry names as its tenant to be every tenant's.
+const EVERY_TENANT: &str = "*";
 
 /// The Asterisk directory a native file names.
 #[derive(Debug, Default)]
@@ -121,6 +131,8 @@ impl Native<'_> {
         self.hints(file.hint);
         self.ranges(file.hint_range);
         self.patterns(file.pattern);
+        self.lists(file.list);
+        self.list_ranges(file.list_range);
         self.endpoints(file.endpoint, dialect);
         self.listen(file.listen);
         self.limits(file.limits);
@@ -157,6 +169,21 @@ impl Native<'_> {
                 None
             }
         }
+    }
+
+    /// The tenants an entry is for: `*` names all of them.
+    fn tenants_of<T>(
+        &mut self,
+        name: Option<&Spanned<String>>,
+        entry: &Spanned<T>,
+    ) -> Vec<TenantId> {
+        if name.is_none_or(|name| name.get_ref() != EVERY_TENANT) {
+            return self.tenant_of(name, entry).into_iter().collect();
+        }
+        if self.draft.core.tenants.is_empty() {
+            let _ = self.draft.tenant("default");
+        }
+        (0..self.draft.core.tenants.len()).map(|n| TenantId(n as u16)).collect()
     }
 
     fn find_tenant(&mut self, name: &Spanned<String>) -> Option<TenantId> {

@@ -180,6 +180,7 @@ match=2001:db8::/32
 [list]
 type=resource_list
 event=presence
+list_item=1000
 [x]
 type=nonsense
 [y]

@@ -163,6 +163,19 @@ pub(super) const IDENTIFY: Options = Options {
     ],
 };
 
+pub(super) const RESOURCE_LIST: Options = Options {
+    kind: "a resource list",
+    used: &[
+        "event",
+        "list_item",
+        "full_state",
+        "notification_batch_interval",
+        "resource_display_name",
+    ],
+    silent: &[],
+    reasons: &[],
+};
+
 pub(super) const AUTH: Options = Options {
     kind: "an auth section",
     used: &[

@@ -1,4 +1,4 @@
-//! `pjsip.conf`: transports, endpoints, and how a request finds its endpoint.
+//! `pjsip.conf`: transports, endpoints, resource lists, and how a request finds its endpoint.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,8 +13,8 @@ use lampfield_core::provider::Provider;
 use super::super::build::{Draft, ha1_md5};
 use super::super::load::SIP_PORT;
 use super::super::{Listen, acl};
-use super::options;
 use super::section::{Entry, Section};
+use super::{lists, options};
 
 /// Realm of a challenge unless configured; Asterisk's own.
 const REALM: &str = "asterisk";
@@ -23,7 +23,7 @@ const REALM: &str = "asterisk";
 const IDENTIFIER_ORDER: [&str; 3] = ["ip", "username", "anonymous"];
 
 /// Kinds of section that are passed over, with what that means where it means something.
-const OTHER_TYPES: [(&str, &str); 14] = [
+const OTHER_TYPES: [(&str, &str); 13] = [
     ("aor", ""),
     ("contact", ""),
     ("domain_alias", ""),
@@ -34,11 +34,6 @@ const OTHER_TYPES: [(&str, &str); 14] = [
     ("asterisk-publication", "states are not exchanged with other servers from here; ignored"),
     ("publication-resource", ""),
     ("acl", "this address rule is not enforced: endpoints are found by type=identify"),
-    (
-        "resource_list",
-        "resource lists are not served: a subscription to this name is looked up as an extension, \
-         and answered 404 without one",
-    ),
     ("keepalive", ""),
     ("profile", ""),
     ("subscription_persistence", ""),
@@ -73,6 +68,7 @@ pub(super) fn load(sections: &[Section], tenant: TenantId, draft: &mut Draft) {
         endpoint(section, tenant, &auths, draft);
     }
     of("identify").for_each(|section| identify(section, draft));
+    of("resource_list").for_each(|section| lists::list(section, tenant, draft));
     others(&typed, draft);
     // A device of an endpoint that is not configured does not exist.
     if let Some(pjsip) = draft.core.providers.of_device("PJSIP/x").cloned() {
@@ -83,7 +79,8 @@ pub(super) fn load(sections: &[Section], tenant: TenantId, draft: &mut Draft) {
 type Auths<'a> = BTreeMap<Arc<str>, &'a Section>;
 
 fn others(typed: &[(&str, &Section)], draft: &mut Draft) {
-    const READ: [&str; 6] = ["global", "system", "transport", "auth", "endpoint", "identify"];
+    const READ: [&str; 7] =
+        ["global", "system", "transport", "auth", "endpoint", "identify", "resource_list"];
     for (kind, section) in typed {
         if READ.iter().any(|known| kind.eq_ignore_ascii_case(known)) {
             continue;

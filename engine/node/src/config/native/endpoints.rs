@@ -10,6 +10,9 @@ use super::super::build::ha1_md5;
 use super::Native;
 use super::file::{Auth, Endpoint};
 
+/// RFC 791: a host takes datagrams of 576 bytes, and UDP over IPv4 carries 65507.
+const NOTIFY_BYTES: std::ops::RangeInclusive<u32> = 576..=65_507;
+
 impl Native<'_> {
     pub(super) fn endpoints(&mut self, endpoints: Vec<Spanned<Endpoint>>, dialect: Dialect) {
         for entry in endpoints {
@@ -31,6 +34,7 @@ impl Native<'_> {
         if name.is_empty() {
             return self.error(&endpoint.name, "an endpoint needs a name");
         }
+        let notify_bytes_max = self.notify_bytes_max(endpoint.notify_bytes_max.as_ref());
         let by_user = endpoint.match_from_user.unwrap_or(auth.is_some());
         let place = self.source.place(&endpoint.name);
         if endpoint.networks.is_empty() && !by_user && !endpoint.anonymous {
@@ -53,7 +57,7 @@ impl Native<'_> {
                 sub_min_expiry_s: endpoint.sub_min_expiry_s,
                 notify_early_inuse_ringing: endpoint.notify_early_inuse_ringing,
                 rewrite_contact: endpoint.rewrite_contact,
-                notify_bytes_max: None,
+                notify_bytes_max,
                 dialect: endpoint.dialect.map_or(dialect, Dialect::from),
                 auth,
             },
@@ -77,6 +81,16 @@ impl Native<'_> {
         if endpoint.anonymous {
             self.anonymous(&endpoint.name, id);
         }
+    }
+
+    /// The bytes of one NOTIFY: what every host takes in one piece, to what a datagram carries.
+    fn notify_bytes_max(&mut self, number: Option<&Spanned<u32>>) -> Option<u32> {
+        let number = number?;
+        if !NOTIFY_BYTES.contains(number.get_ref()) {
+            let (min, max) = (NOTIFY_BYTES.start(), NOTIFY_BYTES.end());
+            self.error(number, format!("a number of bytes from {min} to {max} expected"));
+        }
+        Some(*number.get_ref())
     }
 
     fn anonymous(&mut self, name: &Spanned<String>, id: config::EndpointId) {

@@ -1,9 +1,12 @@
 //! The shape of `lampfield.toml`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use lampfield_core::config::Dialect;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 /// The whole file.
@@ -23,6 +26,8 @@ pub(super) struct File {
     pub(super) hint: Vec<Spanned<Hint>>,
     pub(super) hint_range: Vec<Spanned<HintRange>>,
     pub(super) pattern: Vec<Spanned<Pattern>>,
+    pub(super) list: Vec<Spanned<List>>,
+    pub(super) list_range: Vec<Spanned<ListRange>>,
     pub(super) ami: Option<Ami>,
     pub(super) limits: Limits,
 }
@@ -128,6 +133,8 @@ pub(super) struct Endpoint {
     pub(super) notify_early_inuse_ringing: bool,
     #[serde(default)]
     pub(super) rewrite_contact: bool,
+    /// Bytes of one NOTIFY at most; longer lists are split.
+    pub(super) notify_bytes_max: Option<Spanned<u32>>,
     pub(super) dialect: Option<DialectName>,
     pub(super) auth: Option<Spanned<Auth>>,
 }
@@ -170,6 +177,62 @@ pub(super) struct Pattern {
     pub(super) context: String,
     pub(super) pattern: Spanned<String>,
     pub(super) hint: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct List {
+    pub(super) tenant: Option<Spanned<String>>,
+    pub(super) name: Spanned<String>,
+    pub(super) event: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) events: Vec<Spanned<String>>,
+    pub(super) items: Vec<Spanned<ListItem>>,
+    #[serde(default)]
+    pub(super) full_state: bool,
+    #[serde(default)]
+    pub(super) batch_interval_ms: u32,
+    #[serde(default)]
+    pub(super) display_names: bool,
+}
+
+/// `"EXTEN"`, `"EXTEN@CONTEXT"` or a table.
+#[derive(Debug)]
+pub(super) enum ListItem {
+    Text(String),
+    Table(ListItemTable),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListItemTable {
+    pub(super) exten: String,
+    pub(super) context: Option<String>,
+    /// Shown instead of the name in the hint.
+    pub(super) name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListRange {
+    pub(super) tenant: Option<Spanned<String>>,
+    /// With `{exten}`, a list for every number; with `{first}`, one for every group.
+    pub(super) name: Spanned<String>,
+    /// `FIRST..=LAST`; a zero-padded first number keeps its length.
+    pub(super) range: Spanned<String>,
+    pub(super) group_size: Spanned<u32>,
+    /// Whether the list of a number shows that number too.
+    #[serde(default)]
+    pub(super) with_self: bool,
+    pub(super) event: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) events: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) full_state: bool,
+    #[serde(default)]
+    pub(super) batch_interval_ms: u32,
+    #[serde(default)]
+    pub(super) display_names: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -233,6 +296,36 @@ pub(super) struct Limits {
     pub(super) mesh_waiting_max: Option<Spanned<u32>>,
     pub(super) store_waiting_max: Option<Spanned<u32>>,
     pub(super) event_waiting_max: Option<Spanned<u32>>,
+    pub(super) list_member_count_max: Option<Spanned<u32>>,
+    pub(super) list_depth_max: Option<Spanned<u32>>,
+    pub(super) notify_bytes_max: Option<Spanned<u32>>,
+    pub(super) notify_bytes_whole: Option<Spanned<u32>>,
+    pub(super) request_list_bytes_max: Option<Spanned<u32>>,
+}
+
+impl<'de> Deserialize<'de> for ListItem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListItemVisitor)
+    }
+}
+
+/// Looks at what is there, so that a message can say what is wrong with it.
+struct ListItemVisitor;
+
+impl<'de> Visitor<'de> for ListItemVisitor {
+    type Value = ListItem;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"EXTEN\", \"EXTEN@CONTEXT\" or { exten = …, context = …, name = … }")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<ListItem, E> {
+        Ok(ListItem::Text(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ListItem, A::Error> {
+        ListItemTable::deserialize(MapAccessDeserializer::new(map)).map(ListItem::Table)
+    }
 }
 
 fn yes() -> bool {

@@ -9,14 +9,16 @@ use lampfield_core::provider::{self, ProviderKind};
 use lampfield_core::state::DeviceState;
 use toml::Spanned;
 
-use super::Native;
 use super::file::{Context, Hint, HintRange, KindName, Pattern, Provider, Tenant};
+use super::{EVERY_TENANT, Native};
 
 impl Native<'_> {
     pub(super) fn tenants(&mut self, tenants: Vec<Tenant>) {
         for tenant in tenants {
             let name = tenant.name.get_ref();
-            if name.is_empty() || self.draft.find_tenant(name).is_some() {
+            if name == EVERY_TENANT {
+                self.error(&tenant.name, "'*' stands for every tenant: another name expected");
+            } else if name.is_empty() || self.draft.find_tenant(name).is_some() {
                 let text = format!("'{name}' is no name, or that of another [[tenant]]");
                 self.error(&tenant.name, text);
             } else if self.draft.core.tenants.len() > usize::from(u16::MAX) {
@@ -72,21 +74,24 @@ impl Native<'_> {
 
     pub(super) fn contexts(&mut self, contexts: Vec<Context>) {
         for context in contexts {
-            let Some(tenant) = self.tenant_of(context.tenant.as_ref(), &context.name) else {
-                continue;
-            };
-            let name = context.name.get_ref();
-            let result = self.draft.core.dialplan.add_context(tenant, name);
+            for tenant in self.tenants_of(context.tenant.as_ref(), &context.name) {
+                self.context(tenant, &context);
+            }
+        }
+    }
+
+    fn context(&mut self, tenant: TenantId, context: &Context) {
+        let name = context.name.get_ref();
+        let result = self.draft.core.dialplan.add_context(tenant, name);
+        self.dialplan(&context.name, result);
+        for included in &context.include {
+            let dialplan = &mut self.draft.core.dialplan;
+            let result = dialplan.add_include(tenant, name, included.get_ref());
+            self.dialplan(included, result);
+        }
+        if context.autohints {
+            let result = self.draft.core.dialplan.set_autohints(tenant, name);
             self.dialplan(&context.name, result);
-            for included in &context.include {
-                let dialplan = &mut self.draft.core.dialplan;
-                let result = dialplan.add_include(tenant, name, included.get_ref());
-                self.dialplan(included, result);
-            }
-            if context.autohints {
-                let result = self.draft.core.dialplan.set_autohints(tenant, name);
-                self.dialplan(&context.name, result);
-            }
         }
     }
 
@@ -97,58 +102,66 @@ impl Native<'_> {
                 self.error(exten, "a pattern belongs into [[pattern]]");
                 continue;
             }
-            let Some((tenant, template)) = self.parts(tenant.as_ref(), &entry, hint) else {
+            let Some((tenants, template)) = self.parts(tenant.as_ref(), &entry, hint) else {
                 continue;
             };
-            let hint = template.instantiate(context, exten.get_ref());
-            let dialplan = &mut self.draft.core.dialplan;
-            let result = dialplan.add_hint(tenant, context, exten.get_ref(), hint);
-            self.dialplan(exten, result);
+            for tenant in tenants {
+                let hint = template.instantiate(context, exten.get_ref());
+                let dialplan = &mut self.draft.core.dialplan;
+                let result = dialplan.add_hint(tenant, context, exten.get_ref(), hint);
+                self.dialplan(exten, result);
+            }
         }
     }
 
     pub(super) fn ranges(&mut self, ranges: Vec<Spanned<HintRange>>) {
         for entry in ranges {
             let HintRange { tenant, context, range, hint } = entry.get_ref();
-            let Some((tenant, template)) = self.parts(tenant.as_ref(), &entry, hint) else {
+            let Some((tenants, template)) = self.parts(tenant.as_ref(), &entry, hint) else {
                 continue;
             };
-            let result = match split_range(range.get_ref()) {
-                Ok((first, last)) => {
-                    let (first, last) = (first.into(), last.into());
-                    let range = dialplan::HintRange { first, last, template };
-                    self.draft.core.dialplan.add_range(tenant, context, range)
+            let (first, last) = match split_range(range.get_ref()) {
+                Ok((first, last)) => (Arc::<str>::from(first), Arc::<str>::from(last)),
+                Err(error) => {
+                    self.dialplan(range, Err(error.into()));
+                    continue;
                 }
-                Err(error) => Err(error.into()),
             };
-            self.dialplan(range, result);
+            for tenant in tenants {
+                let (first, last) = (Arc::clone(&first), Arc::clone(&last));
+                let hints = dialplan::HintRange { first, last, template: template.clone() };
+                let result = self.draft.core.dialplan.add_range(tenant, context, hints);
+                self.dialplan(range, result);
+            }
         }
     }
 
     pub(super) fn patterns(&mut self, patterns: Vec<Spanned<Pattern>>) {
         for entry in patterns {
             let Pattern { tenant, context, pattern, hint } = entry.get_ref();
-            let Some((tenant, template)) = self.parts(tenant.as_ref(), &entry, hint) else {
+            let Some((tenants, template)) = self.parts(tenant.as_ref(), &entry, hint) else {
                 continue;
             };
-            let dialplan = &mut self.draft.core.dialplan;
-            let result = dialplan.add_pattern(tenant, context, pattern.get_ref(), template);
-            self.dialplan(pattern, result);
+            for tenant in tenants {
+                let (dialplan, template) = (&mut self.draft.core.dialplan, template.clone());
+                let result = dialplan.add_pattern(tenant, context, pattern.get_ref(), template);
+                self.dialplan(pattern, result);
+            }
         }
     }
 
-    /// Tenant and template of an entry; what is wrong with them is reported.
+    /// Tenants and template of an entry; what is wrong with them is reported.
     fn parts<T>(
         &mut self,
         tenant: Option<&Spanned<String>>,
         entry: &Spanned<T>,
         hint: &Spanned<String>,
-    ) -> Option<(TenantId, Template)> {
-        let tenant = self.tenant_of(tenant, entry);
+    ) -> Option<(Vec<TenantId>, Template)> {
+        let tenants = self.tenants_of(tenant, entry);
         let mut origin = self.source.place(hint);
         origin.column = 0;
         match Template::parse(hint.get_ref(), &Globals::new(), &origin.to_string()) {
-            Ok(template) => Some((tenant?, template)),
+            Ok(template) => Some((tenants, template)),
             Err(error) => {
                 self.error(hint, error.to_string());
                 None

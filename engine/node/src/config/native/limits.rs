@@ -24,7 +24,7 @@ impl Native<'_> {
         for (value, limit) in counts {
             *limit = self.positive(value.as_ref()).unwrap_or(*limit);
         }
-        let sizes: [(Option<Spanned<u32>>, &mut usize); 9] = [
+        let sizes: [(Option<Spanned<u32>>, &mut usize); 14] = [
             (file.view_count_max, &mut limits.view_count_max),
             (file.notify_per_turn_max, &mut limits.notify_per_turn_max),
             (file.transaction_count_max, &mut limits.transaction_count_max),
@@ -34,6 +34,11 @@ impl Native<'_> {
             (file.mesh_waiting_max, &mut limits.mesh_waiting_max),
             (file.store_waiting_max, &mut limits.store_waiting_max),
             (file.event_waiting_max, &mut limits.event_waiting_max),
+            (file.list_member_count_max, &mut limits.list_member_count_max),
+            (file.list_depth_max, &mut limits.list_depth_max),
+            (file.notify_bytes_max, &mut limits.notify_bytes_max),
+            (file.notify_bytes_whole, &mut limits.notify_bytes_whole),
+            (file.request_list_bytes_max, &mut limits.request_list_bytes_max),
         ];
         for (value, limit) in sizes {
             *limit = self.positive(value.as_ref()).map_or(*limit, |value| value as usize);
