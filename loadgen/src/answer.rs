@@ -1,18 +1,35 @@
-//! How watchers answer NOTIFYs: at once, late, wrongly or not at all.
+//! How watchers behave: they answer NOTIFYs at once, late, wrongly or not at all.
 
 use std::time::Duration;
 
 use crate::limits::WAIT_MAX;
 
-/// The answering behaviour of all watchers of a run.
+/// A share of the watchers, and how they behave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Behaviour {
+    /// Its name in reports.
+    pub name: String,
+    /// Share of all watchers.
+    pub share: f64,
+    /// What they do.
+    pub profile: AnswerProfile,
+}
+
+/// The answering behaviour of a watcher.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AnswerProfile {
     /// Share of NOTIFYs that get no answer; each retransmission is drawn anew.
     pub lose: f64,
+    /// Share of datagrams from the target that never arrive.
+    pub receive_loss: f64,
+    /// Share of answers that are sent twice.
+    pub duplicate: f64,
     /// Every answer waits this long.
     pub delay: Duration,
     /// Status code and share of NOTIFYs refused with it.
     pub reject: Option<(u16, f64)>,
+    /// It is switched off: nothing arrives and nothing is sent.
+    pub dead: bool,
 }
 
 /// What happens to one NOTIFY.
@@ -22,6 +39,27 @@ pub enum Answer {
     Status(u16),
     /// Taken, but the target never hears of it.
     Lost,
+}
+
+impl Behaviour {
+    /// The behaviour of those that simply answer.
+    pub fn well(share: f64) -> Behaviour {
+        Behaviour { name: "well".into(), share, profile: AnswerProfile::default() }
+    }
+
+    /// The behaviour of watcher `index`: shares are kept for every run of indexes, because
+    /// multiples of the golden ratio fill the unit interval evenly.
+    pub fn of(behaviours: &[Behaviour], index: usize) -> u8 {
+        let point = (index as f64 * 0.618_033_988_749_895).fract();
+        let mut upto = 0.0;
+        for (number, behaviour) in behaviours.iter().enumerate() {
+            upto += behaviour.share;
+            if point < upto {
+                return number as u8;
+            }
+        }
+        (behaviours.len() - 1) as u8
+    }
 }
 
 impl AnswerProfile {
@@ -86,11 +124,26 @@ mod tests {
                 lose: 0.5,
                 delay: Duration::from_millis(20),
                 reject: Some((503, 0.25)),
+                ..AnswerProfile::default()
             })
         );
         assert_eq!(AnswerProfile::parse("ok"), Ok(AnswerProfile::default()));
         for bad in ["", "lose", "lose:2", "lose:nan", "reject:200", "delay:2h", "maybe:1"] {
             assert!(AnswerProfile::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn behaviours_get_their_share_of_any_run_of_watchers() {
+        let behaviour = |share| Behaviour { share, ..Behaviour::well(1.0) };
+        let behaviours = [behaviour(0.7), behaviour(0.1), behaviour(0.2)];
+        for start in [0, 777, 100_000] {
+            let mut counts = [0; 3];
+            (start..start + 1000)
+                .for_each(|index| counts[usize::from(Behaviour::of(&behaviours, index))] += 1);
+            for (count, want) in counts.into_iter().zip([700, 100, 200]) {
+                assert!((want - 3..=want + 3).contains(&count), "{counts:?}");
+            }
         }
     }
 

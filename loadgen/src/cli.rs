@@ -1,19 +1,19 @@
-//! The command line: parsed by clap, checked against the limits, turned into a [`Scenario`].
+//! The command line: parsed by clap; `fanout`'s options fill the tables of a scenario file.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::answer::AnswerProfile;
-use crate::lamp::{BodyFormat, DeviceState};
-use crate::limits;
 use crate::null_target::NullTargetArgs;
 use crate::outcome::LoadError;
-use crate::plan::Pick;
-use crate::scenario::{ChangeBy, Scenario, Sources};
-use crate::template::expand;
+use crate::scenario::Loaded;
+use crate::scenario::check::{Problem, check};
+use crate::scenario::file::{
+    BehaviourTable, GeneratorTable, PhaseTable, Pick, PopulationTable, Rate, ScenarioFile,
+    SourcesTable, Spacing, Span, StatesTable, TargetTable, Thresholds, WatchersTable,
+};
 use crate::units::{parse_duration, parse_rate};
 
 /// Open-loop SIP load for presence and busy-lamp servers.
@@ -32,10 +32,39 @@ run could not be set up. See docs/LOADGEN.md.";
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a scenario file: lists and single extensions, phases, faults.
+    Run(RunArgs),
     /// Subscribe watchers, change states, time every NOTIFY and check every lamp.
     Fanout(Box<FanoutArgs>),
     /// Be a target that does the least possible, to find the generator's own ceiling.
     NullTarget(NullTargetArgs),
+}
+
+/// `lampload run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// The scenario, as docs/LOADGEN.md describes it.
+    pub scenario: PathBuf,
+    /// Change a value of the scenario: target.address=10.0.0.1:5060, phase.1.rate=500/s.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Where results go.
+    #[command(flatten)]
+    pub outputs: Outputs,
+}
+
+/// Where results go.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Outputs {
+    /// Write the report as JSON (`-`: to standard output, instead of the summary).
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Write the latency distribution from intended times in HdrHistogram's text form.
+    #[arg(long)]
+    pub hgrm: Option<PathBuf>,
+    /// Write a report with plots, one HTML file that needs nothing else.
+    #[arg(long)]
+    pub report: Option<PathBuf>,
 }
 
 /// `lampload fanout`.
@@ -123,12 +152,9 @@ pub struct FanoutArgs {
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Write the report as JSON (`-`: to standard output, instead of the summary).
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// Write the latency distribution from intended times in HdrHistogram's text form.
-    #[arg(long)]
-    hgrm: Option<PathBuf>,
+    /// Where results go.
+    #[command(flatten)]
+    outputs: Outputs,
     /// Limits that decide the exit code.
     #[command(flatten)]
     thresholds: ThresholdArgs,
@@ -178,227 +204,158 @@ pub struct ThresholdArgs {
     pub max_change_errors: u64,
 }
 
-/// Where results go, and by what they are judged.
-#[derive(Clone, Debug)]
-pub struct Outputs {
-    /// JSON file; `-` for standard output.
-    pub json: Option<PathBuf>,
-    /// Distribution file.
-    pub hgrm: Option<PathBuf>,
-    /// Limits.
-    pub thresholds: ThresholdArgs,
-}
+/// Which option of `fanout` stands for which key of a scenario file.
+const OPTIONS: [(&str, &str); 18] = [
+    ("target.address", "--target"),
+    ("states.by", "--change-by"),
+    ("states.cycle", "--states"),
+    ("population.extensions", "--extensions"),
+    ("watchers.single", "--watchers"),
+    ("lists.members", "--watchers"),
+    ("watchers.event", "--event"),
+    ("watchers.accept", "--accept"),
+    ("watchers.expires_s", "--expires"),
+    ("sources.address", "--source-base"),
+    ("sources.sockets", "--sockets"),
+    ("generator.cores", "--cores"),
+    ("phase.0.rate", "--subscribe-rate"),
+    ("phase.0.pause", "--warmup"),
+    ("phase.1.rate", "--changes-rate"),
+    ("phase.1.duration", "--duration"),
+    ("phase.1.settle", "--settle"),
+    ("behaviour.0.delay", "--answer"),
+];
 
 impl FanoutArgs {
-    /// Checks everything against the limits.
+    /// The scenario these options stand for, checked, and where its results go.
     ///
     /// # Errors
     ///
     /// [`LoadError::Usage`] names the option and what was expected; [`LoadError::Setup`] when a
     /// name has no address.
-    pub fn into_scenario(self) -> Result<(Scenario, Outputs), LoadError> {
-        let target = resolve("--target", &self.target)?;
-        let extensions = expand(&self.extensions).map_err(|why| usage("--extensions", why))?;
-        let states = parse_states(&self.states)?;
-        let event = if self.event == "dialog" { "dialog" } else { "presence" };
-        let accept = self.accept.clone().unwrap_or_else(|| {
-            let default = ["application/pidf+xml", "application/dialog-info+xml"];
-            default[usize::from(event == "dialog")].to_owned()
-        });
-        let format = format_of(&accept)?;
-        if accept.bytes().any(|byte| byte.is_ascii_control()) {
-            return Err(usage("--accept", "no control characters".into()));
-        }
-        let sources = self.sources(target)?;
-        let socket_count = match (self.edge, self.sockets) {
-            (true, _) => self.cores,
-            (false, sockets) => sockets.unwrap_or(64).min(self.watchers.max(1)).max(self.cores),
-        };
-        let scenario = Scenario {
-            target,
-            domain: self.domain.clone().unwrap_or_else(|| target.to_string()),
-            watcher_count: self.watchers,
-            socket_count,
-            sources,
-            event,
-            accept,
-            format,
-            expires_s: self.expires,
-            subscribe_rate: self.subscribe_rate,
-            changes_rate: self.changes_rate,
-            duration: self.duration,
-            warmup: self.warmup,
-            settle_max: self.settle,
-            change_by: parse_change_by(&self.change_by)?,
-            device_template: self.device_template.clone(),
-            states,
-            pick: self.pick,
-            prime: !self.no_prime,
-            unsubscribe: !self.no_unsubscribe,
-            core_count: self.cores,
-            pin_from_core: self.pin,
-            answers: self.answer,
-            second_reader_every: self.second_reader_every,
-            own_lateness_max: self.max_own_lateness,
-            seed: self.seed,
-            extensions,
-        };
-        check_limits(&scenario)?;
-        Ok((scenario, Outputs { json: self.json, hgrm: self.hgrm, thresholds: self.thresholds }))
-    }
-
-    fn sources(&self, target: SocketAddr) -> Result<Sources, LoadError> {
-        let Some(text) = &self.source_base else {
-            return routed_source(target).map(Sources::One);
-        };
-        let expected =
-            || usage("--source-base", format!("{text:?} is not ADDRESS or ADDRESS/BITS"));
-        let (address, bits) = match text.split_once('/') {
-            None => (text.as_str(), None),
-            Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| expected())?)),
-        };
-        let address: IpAddr = address.parse().map_err(|_| expected())?;
-        if address.is_ipv4() != target.is_ipv4() {
-            return Err(usage("--source-base", "not of the target's address family".into()));
-        }
-        match (address, bits) {
-            (address, None) => Ok(Sources::One(address)),
-            (IpAddr::V4(base), Some(prefix_bits @ 1..=32)) => {
-                let mask = u32::MAX << (32 - prefix_bits);
-                let base = Ipv4Addr::from_bits(base.to_bits() & mask);
-                Ok(Sources::Network { base, prefix_bits })
+    pub fn load(self) -> Result<(Loaded, Outputs), LoadError> {
+        let outputs = self.outputs.clone();
+        let loaded = check(&self.into_file()).map_err(|problem| match problem {
+            Problem::Setup(why) => LoadError::Setup(why),
+            Problem::At { key, why } => {
+                let known = OPTIONS.iter().find(|(name, _)| *name == key);
+                LoadError::Usage(format!("{}: {why}", known.map_or(key.as_str(), |(_, it)| it)))
             }
-            _ => Err(usage("--source-base", "networks are IPv4 with 1 to 32 bits".into())),
+        })?;
+        Ok((loaded, outputs))
+    }
+
+    fn into_file(self) -> ScenarioFile {
+        let phase = self.phases();
+        ScenarioFile {
+            name: "fanout".into(),
+            target: TargetTable { address: self.target, domain: self.domain },
+            states: StatesTable {
+                by: self.change_by,
+                device: self.device_template,
+                cycle: self.states,
+            },
+            population: PopulationTable { extensions: self.extensions, tenants: 1 },
+            lists: None,
+            watchers: WatchersTable {
+                single: self.watchers,
+                event: self.event,
+                accept: self.accept,
+                expires_s: self.expires,
+            },
+            sources: SourcesTable {
+                address: self.source_base,
+                sockets: self.sockets,
+                edge: self.edge,
+            },
+            generator: GeneratorTable {
+                cores: self.cores,
+                pin: self.pin,
+                seed: self.seed,
+                second_reader_every: self.second_reader_every,
+                max_own_lateness: Span(self.max_own_lateness),
+            },
+            behaviour: behaviour_of(&self.answer),
+            phase,
+            thresholds: self.thresholds.into_table(),
         }
     }
+
+    fn phases(&self) -> Vec<PhaseTable> {
+        let rate = Some(Rate(self.subscribe_rate));
+        let ramp = PhaseTable::Ramp {
+            rate,
+            window: None,
+            prime: !self.no_prime,
+            timeout: None,
+            pause: Span(self.warmup),
+            behave: true,
+        };
+        let steady = PhaseTable::Steady {
+            name: String::new(),
+            duration: Span(self.duration),
+            rate: Some(Rate(self.changes_rate)),
+            spacing: Spacing::Even,
+            pick: self.pick,
+            calls: None,
+            hot: None,
+            settle: Span(self.settle),
+            behave: true,
+        };
+        let settle = Span(self.settle);
+        let unsubscribe = !self.no_unsubscribe;
+        let drain = PhaseTable::Drain { settle, unsubscribe, rate, timeout: None };
+        vec![ramp, steady, drain]
+    }
 }
 
-fn check_limits(scenario: &Scenario) -> Result<(), LoadError> {
-    let range = |option, value: usize, max: usize| {
-        let fits = (1..=max).contains(&value);
-        fits.then_some(()).ok_or_else(|| usage(option, format!("{value} is not 1 to {max}")))
-    };
-    range("--watchers", scenario.watcher_count, limits::WATCHER_COUNT_MAX)?;
-    range("--sockets", scenario.socket_count, limits::SOCKET_COUNT_MAX)?;
-    range("--cores", scenario.core_count, limits::CORE_COUNT_MAX)?;
-    if scenario.core_count > scenario.watcher_count {
-        return Err(usage("--cores", "more than watchers".into()));
+/// All watchers answer alike.
+fn behaviour_of(profile: &AnswerProfile) -> Vec<BehaviourTable> {
+    if *profile == AnswerProfile::default() {
+        return Vec::new();
     }
-    let (low, high) = limits::EXPIRES_S_RANGE;
-    if !(low..=high).contains(&scenario.expires_s) {
-        return Err(usage("--expires", format!("{} is not {low} to {high}", scenario.expires_s)));
-    }
-    let below = |option, value: f64, max: f64| {
-        (value <= max).then_some(()).ok_or_else(|| usage(option, format!("{value} is over {max}")))
-    };
-    below("--subscribe-rate", scenario.subscribe_rate, limits::SUBSCRIBE_RATE_MAX)?;
-    below("--changes-rate", scenario.changes_rate, limits::CHANGE_RATE_MAX)?;
-    let duration_s = scenario.duration.as_secs_f64();
-    below("--duration in seconds", duration_s, limits::DURATION_MAX.as_secs_f64())?;
-    let wait_s = limits::WAIT_MAX.as_secs_f64();
-    below("--warmup in seconds", scenario.warmup.as_secs_f64(), wait_s)?;
-    below("--settle in seconds", scenario.settle_max.as_secs_f64(), wait_s)?;
-    let changes = scenario.changes_rate * duration_s;
-    below("--changes-rate times --duration", changes, limits::CHANGE_COUNT_MAX as f64)?;
-    let watchers_each = scenario.watcher_count as f64 / scenario.extensions.len() as f64;
-    let notify_rate = scenario.changes_rate * watchers_each.max(1.0);
-    below("NOTIFYs a second asked for", notify_rate, limits::NOTIFY_RATE_MAX)
+    let (reject, reject_share) = profile.reject.unzip();
+    vec![BehaviourTable {
+        name: "answer".into(),
+        share: 1.0,
+        lose: profile.lose,
+        receive_loss: profile.receive_loss,
+        duplicate: profile.duplicate,
+        delay: Span(profile.delay),
+        reject,
+        reject_share: reject_share.unwrap_or(0.0),
+        dead: profile.dead,
+    }]
 }
 
-fn parse_states(tokens: &[String]) -> Result<Vec<DeviceState>, LoadError> {
-    let states: Option<Vec<DeviceState>> =
-        tokens.iter().map(|token| DeviceState::from_token(token.trim())).collect();
-    let states = states.ok_or_else(|| {
-        let known = "NOT_INUSE, INUSE, BUSY, UNAVAILABLE, RINGING, RINGINUSE or ONHOLD";
-        usage("--states", format!("{tokens:?}: expected {known}"))
-    })?;
-    if !(2..=limits::STATE_COUNT_MAX).contains(&states.len()) {
-        let max = limits::STATE_COUNT_MAX;
-        return Err(usage("--states", format!("{} states, expected 2 to {max}", states.len())));
+impl ThresholdArgs {
+    fn into_table(self) -> Thresholds {
+        Thresholds {
+            p50: self.max_p50.map(Span),
+            p99: self.max_p99.map(Span),
+            p999: self.max_p999.map(Span),
+            notify_rate: self.min_notify_rate,
+            superseded: self.max_superseded,
+            duplicate: self.max_duplicate,
+            wrong: self.max_wrong,
+            untrue: self.max_untrue,
+            lost: self.max_lost,
+            out_of_order: self.max_out_of_order,
+            unparsable: self.max_unparsable,
+            failed: self.max_failed,
+            change_errors: self.max_change_errors,
+            ..Thresholds::default()
+        }
     }
-    Ok(states)
-}
-
-fn format_of(accept: &str) -> Result<BodyFormat, LoadError> {
-    let formats = [
-        ("application/pidf+xml", BodyFormat::Pidf),
-        ("application/xpidf+xml", BodyFormat::Xpidf),
-        ("application/cpim-pidf+xml", BodyFormat::Xpidf),
-        ("application/dialog-info+xml", BodyFormat::DialogInfo),
-    ];
-    let first = accept.split([',', ';']).next().unwrap_or_default().trim().to_ascii_lowercase();
-    let found = formats.iter().find(|(name, _)| *name == first);
-    found.map(|(_, format)| *format).ok_or_else(|| {
-        usage(
-            "--accept",
-            format!("{first:?} first: expected pidf, xpidf, cpim-pidf or dialog-info"),
-        )
-    })
-}
-
-fn parse_change_by(text: &str) -> Result<ChangeBy, LoadError> {
-    let expected = || {
-        let forms = "ami://user:secret@host:port, exec:COMMAND, publish or udp://host:port";
-        usage("--change-by", format!("{:?}: expected {forms}", text.split('@').next_back()))
-    };
-    if text == "publish" {
-        return Ok(ChangeBy::Publish);
-    }
-    if let Some(command) = text.strip_prefix("exec:") {
-        return Ok(ChangeBy::Exec(command.to_owned()));
-    }
-    if let Some(address) = text.strip_prefix("udp://") {
-        return Ok(ChangeBy::Udp(resolve("--change-by", address)?));
-    }
-    let (md5, rest) = match (text.strip_prefix("ami://"), text.strip_prefix("ami+plain://")) {
-        (Some(rest), _) => (true, rest),
-        (None, Some(rest)) => (false, rest),
-        (None, None) => return Err(expected()),
-    };
-    let (login, address) = rest.rsplit_once('@').ok_or_else(expected)?;
-    let (user, secret) = login.split_once(':').ok_or_else(expected)?;
-    if login.bytes().any(|byte| byte.is_ascii_control()) {
-        return Err(expected());
-    }
-    let port_given = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let address = if port_given { address.to_owned() } else { format!("{address}:5038") };
-    let (user, secret) = (user.to_owned(), secret.to_owned());
-    Ok(ChangeBy::Ami { address, user, secret, md5 })
-}
-
-fn resolve(option: &str, text: &str) -> Result<SocketAddr, LoadError> {
-    let with_port = if text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
-        text.to_owned()
-    } else {
-        return Err(usage(option, format!("{text:?} is not host:port")));
-    };
-    let mut addresses = with_port
-        .to_socket_addrs()
-        .map_err(|error| LoadError::Setup(format!("{option} {text}: {error}")))?;
-    addresses.next().ok_or_else(|| LoadError::Setup(format!("{option} {text}: no address")))
-}
-
-/// The local address the kernel would use towards the target.
-fn routed_source(target: SocketAddr) -> Result<IpAddr, LoadError> {
-    let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let probe = || {
-        let socket = std::net::UdpSocket::bind(any)?;
-        socket.connect(target)?;
-        socket.local_addr()
-    };
-    let local = probe().map_err(|error: std::io::Error| {
-        LoadError::Setup(format!("no way to {target}: {error}"))
-    })?;
-    Ok(local.ip())
-}
-
-fn usage(option: &str, why: String) -> LoadError {
-    LoadError::Usage(format!("{option}: {why}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+    use crate::lamp::BodyFormat;
+    use crate::scenario::{ChangeBy, Scenario, Sources};
 
     fn parse(extra: &[&str]) -> Result<Scenario, String> {
         let base = ["lampload", "fanout", "--target", "127.0.0.1:5060", "--extensions", "1..10"];
@@ -408,9 +365,9 @@ mod tests {
         let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
         match cli.command {
             Command::Fanout(args) => {
-                args.into_scenario().map(|(scenario, _)| scenario).map_err(|e| e.to_string())
+                args.load().map(|(loaded, _)| loaded.scenario).map_err(|e| e.to_string())
             }
-            Command::NullTarget(_) => unreachable!("the words say fanout"),
+            _ => unreachable!("the words say fanout"),
         }
     }
 
@@ -460,7 +417,7 @@ mod tests {
             (&["--changes-rate", "200000/s"], "--changes-rate"),
             (&["--duration", "25h"], "--duration"),
             (&["--settle", "2h"], "--settle"),
-            (&["--changes-rate", "1000/s", "--duration", "20h"], "times --duration"),
+            (&["--changes-rate", "1000/s", "--duration", "20h"], "--duration: 72000000 changes"),
             (&["--changes-rate", "60000/s", "--watchers", "1000"], "NOTIFYs a second"),
             (&["--states", "INUSE"], "--states"),
             (&["--states", "INUSE,ONFIRE"], "--states"),

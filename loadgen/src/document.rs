@@ -69,6 +69,6 @@ pub fn write(
     ("application/pidf+xml", body)
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }

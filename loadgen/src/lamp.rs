@@ -140,7 +140,7 @@ pub struct Document {
     /// The lamp.
     pub lamp: Lamp,
     /// The document's version, in formats that have one.
-    pub version: Option<u64>,
+    pub version: Option<u32>,
 }
 
 /// Reads a body; `None` if it cannot be read or its type is none of ours.
@@ -151,7 +151,7 @@ pub fn read(content_type: &[u8], body: &[u8]) -> Option<Document> {
         Some(Document { lamp, version: None })
     } else if media_type.is("application/dialog-info+xml") {
         let facts = DialogInfoFacts::parse(body).ok()?;
-        let version = Some(u64::from(facts.version));
+        let version = Some(facts.version);
         Some(Document { lamp: dialog_lamp(&facts), version })
     } else if media_type.is("application/xpidf+xml") {
         xpidf_document(body)
@@ -227,19 +227,19 @@ pub struct Reader {
     seen: Vec<(Vec<u8>, Option<Document>)>,
 }
 
-/// Bodies remembered.
-const SEEN_COUNT: usize = 64;
-
-impl Default for Reader {
-    fn default() -> Reader {
-        Reader { seen: vec![(Vec::new(), None); SEEN_COUNT] }
-    }
-}
+/// Bodies remembered at most: with more extensions, some share a place.
+const SEEN_COUNT_MAX: usize = 32_768;
 
 impl Reader {
+    /// For so many extensions.
+    pub fn new(extension_count: usize) -> Reader {
+        Reader { seen: vec![(Vec::new(), None); extension_count.clamp(1, SEEN_COUNT_MAX)] }
+    }
+
     /// [`read`] for a body of `extension`, the content type being the same for equal bodies.
     pub fn read(&mut self, extension: u32, content_type: &[u8], body: &[u8]) -> Option<Document> {
-        let (bytes, document) = &mut self.seen[extension as usize % SEEN_COUNT];
+        let place = extension as usize % self.seen.len();
+        let (bytes, document) = &mut self.seen[place];
         if bytes != body {
             bytes.clear();
             bytes.extend_from_slice(body);
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn remembered_bodies_are_not_mixed_up() {
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(64);
         let body = |state| document::write(BodyFormat::Pidf, state, "a", "sip:a@h", 1).1;
         let (idle, busy) = (body(DeviceState::NotInUse), body(DeviceState::InUse));
         for (extension, body, want) in [

@@ -8,6 +8,12 @@ use std::time::Duration;
 
 /// Watchers in one process. Two million records and dialogs are about 500 MB.
 pub const WATCHER_COUNT_MAX: usize = 2_000_000;
+/// Pairs of watcher and member: 16 bytes each.
+pub const EDGE_COUNT_MAX: usize = 20_000_000;
+/// Behaviours told apart in the report.
+pub const BEHAVIOUR_COUNT_MAX: usize = 8;
+/// Steps of a run; each has histograms of its own.
+pub const STEP_COUNT_MAX: usize = 64;
 /// Extensions in one process; each costs a timeline per generator thread.
 pub const EXTENSION_COUNT_MAX: usize = 1_000_000;
 /// Local sockets: fewer than the ports of one address, and than usual descriptor limits allow.

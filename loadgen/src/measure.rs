@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use crate::clock::{MILLISECOND, Nanos, SECOND};
+use crate::generator::StepNumber;
+use crate::series::Series;
+use crate::truth::Verdict;
 
 /// Times longer than this are recorded as this.
 pub const RECORDED_MAX_NS: Nanos = 600 * SECOND;
@@ -74,6 +77,17 @@ impl Times {
         })
     }
 
+    /// The distribution as points (1/(1-p), milliseconds), for a plot that gives every nine the
+    /// same width.
+    pub fn percentile_points(&self) -> Vec<(f64, f64)> {
+        let steps = self.0.iter_quantiles(5).take_while(|step| step.quantile_iterated_to() < 1.0);
+        let point = |step: hdrhistogram::iterators::IterationValue<u64>| {
+            let rest = 1.0 - step.quantile_iterated_to();
+            (1.0 / rest, step.value_iterated_to() as f64 / MILLISECOND as f64)
+        };
+        steps.map(point).collect()
+    }
+
     /// The distribution in the `.hgrm` text form of HdrHistogram's plotters, in milliseconds.
     pub fn hgrm(&self) -> String {
         use std::fmt::Write as _;
@@ -141,6 +155,52 @@ counts! {
     answer_lost_count,
     /// Answers with a refusal, as the profile says.
     answer_refused_count,
+    /// Answers the profile sent twice.
+    answer_duplicated_count,
+    /// Datagrams the profile lost before they arrived.
+    receive_lost_count,
+    /// Watchers switched off, as their behaviour says.
+    dead_count,
+    /// NOTIFYs sent to them.
+    dead_notify_count,
+    /// NOTIFYs of lists.
+    list_notify_count,
+    /// Those with the whole list.
+    list_full_count,
+    /// Bytes of their bodies.
+    list_body_bytes,
+    /// Members in them.
+    list_member_count,
+    /// Lists inside lists in them.
+    list_inner_count,
+    /// Versions of a list that were skipped.
+    version_gap_count,
+    /// Versions of a list that did not rise.
+    version_back_count,
+    /// Lists asked for again because a version was skipped.
+    resubscribed_count,
+    /// First NOTIFYs of a list without the whole of it.
+    first_not_full_count,
+    /// SUBSCRIBEs to a list that were not followed by the whole of it.
+    full_state_missing_count,
+    /// Content-IDs in a list that no part has.
+    cid_unresolved_count,
+    /// Parts of a list that nothing refers to.
+    part_orphaned_count,
+    /// Members that do not belong to the list.
+    stranger_count,
+    /// Members named twice in one NOTIFY.
+    member_twice_count,
+    /// Members told to be gone, or absent from a whole list.
+    member_gone_count,
+    /// Members whose instance has another id than before.
+    instance_changed_count,
+    /// Members without a state.
+    member_without_state_count,
+    /// First versions other than 0.
+    first_version_not_zero_count,
+    /// NOTIFYs of a list subscription that are no list.
+    not_a_list_count,
     /// NOTIFYs that changes of state required.
     needed_count,
     /// Required NOTIFYs that came.
@@ -167,20 +227,61 @@ counts! {
     other_request_count,
     /// Responses that match no open request.
     stray_response_count,
-    /// Lamps right at the end.
-    right_count,
-    /// Lamps showing an older state.
-    stale_count,
-    /// Lamps showing what was never set.
-    wrong_count,
-    /// Lamps showing nothing.
-    missing_count,
-    /// Lamps whose truth the generator does not know.
-    unjudged_count,
     /// Datagrams our own sockets did not take.
     send_dropped_count,
     /// Datagrams cut because they were longer than any we accept.
     truncated_count,
+}
+
+/// Lamps at the end of a run.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LampCounts {
+    /// Right.
+    pub right_count: u64,
+    /// Showing an older state.
+    pub stale_count: u64,
+    /// Showing what was never set.
+    pub wrong_count: u64,
+    /// Showing nothing.
+    pub missing_count: u64,
+    /// Their truth is not known.
+    pub unjudged_count: u64,
+}
+
+impl LampCounts {
+    /// Counts one lamp.
+    pub fn add(&mut self, verdict: Verdict) {
+        *match verdict {
+            Verdict::Right => &mut self.right_count,
+            Verdict::Stale => &mut self.stale_count,
+            Verdict::Wrong => &mut self.wrong_count,
+            Verdict::Missing => &mut self.missing_count,
+            Verdict::Unjudged => &mut self.unjudged_count,
+        } += 1;
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &LampCounts) {
+        self.right_count += other.right_count;
+        self.stale_count += other.stale_count;
+        self.wrong_count += other.wrong_count;
+        self.missing_count += other.missing_count;
+        self.unjudged_count += other.unjudged_count;
+    }
+
+    /// Lamps that do not show the truth.
+    pub fn false_count(&self) -> u64 {
+        self.stale_count + self.wrong_count + self.missing_count
+    }
+}
+
+/// What the watchers of one behaviour saw.
+#[derive(Clone, Debug, Default)]
+pub struct BehaviourTally {
+    /// Their lamps.
+    pub lamps: LampCounts,
+    /// NOTIFY latency from the intended time, by the step that changed states.
+    pub steps: BTreeMap<StepNumber, Times>,
 }
 
 /// Everything a generator thread brings home.
@@ -207,9 +308,25 @@ pub struct Tally {
     pub endings: BTreeMap<String, u64>,
     /// The second reader's findings.
     pub second: crate::second_reader::Findings,
+    /// What each behaviour led to.
+    pub behaviours: Vec<BehaviourTally>,
+    /// NOTIFYs and latencies over time.
+    pub series: Series,
 }
 
 impl Tally {
+    /// For so many behaviours.
+    pub fn new(behaviour_count: usize) -> Tally {
+        Tally { behaviours: vec![BehaviourTally::default(); behaviour_count], ..Tally::default() }
+    }
+
+    /// All lamps.
+    pub fn lamps(&self) -> LampCounts {
+        let mut all = LampCounts::default();
+        self.behaviours.iter().for_each(|behaviour| all.merge(&behaviour.lamps));
+        all
+    }
+
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Tally) {
         self.counts.merge(&other.counts);
@@ -231,6 +348,15 @@ impl Tally {
             }
         }
         self.second.merge(&other.second);
+        self.series.merge(&other.series);
+        let behaviour_count = self.behaviours.len().max(other.behaviours.len());
+        self.behaviours.resize_with(behaviour_count, BehaviourTally::default);
+        for (mine, theirs) in self.behaviours.iter_mut().zip(&other.behaviours) {
+            mine.lamps.merge(&theirs.lamps);
+            for (step, times) in &theirs.steps {
+                mine.steps.entry(*step).or_default().merge(times);
+            }
+        }
     }
 }
 

@@ -5,7 +5,24 @@ use std::net::SocketAddr;
 
 use lampfield_wire::{HeaderName, Message};
 
+use crate::population::Watched;
+use crate::scenario::Scenario;
 use crate::watcher::{Naming, Watcher};
+
+/// One SUBSCRIBE to write.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// Index of the watcher in the whole run.
+    pub index: u32,
+    /// Its record.
+    pub watcher: &'a Watcher,
+    /// Address of its socket.
+    pub local: SocketAddr,
+    /// Subscription length asked for.
+    pub expires_s: u32,
+    /// The run.
+    pub scenario: &'a Scenario,
+}
 
 /// What all SUBSCRIBEs of a run share.
 #[derive(Clone, Debug)]
@@ -21,17 +38,11 @@ pub struct SubscribeShape {
 }
 
 impl SubscribeShape {
-    /// Appends watcher `index`'s newest SUBSCRIBE; equal for a retransmission.
-    pub fn write(
-        &self,
-        index: u32,
-        watcher: &Watcher,
-        extension: &str,
-        local: SocketAddr,
-        expires_s: u32,
-        out: &mut Vec<u8>,
-    ) {
+    /// Appends a watcher's newest SUBSCRIBE; equal for a retransmission.
+    pub fn write(&self, asking: &Asking<'_>, out: &mut Vec<u8>) {
+        let Asking { index, watcher, local, expires_s, scenario } = *asking;
         let (domain, naming, cseq) = (&self.domain, self.naming, watcher.cseq);
+        let extension = &scenario.watched_name(watcher.watched);
         let remote = watcher.remote.as_deref();
         out.extend_from_slice(b"SUBSCRIBE ");
         match remote {
@@ -63,12 +74,55 @@ impl SubscribeShape {
             out,
             format_args!(
                 "\r\nCall-ID: {}\r\nCSeq: {cseq} SUBSCRIBE\r\nContact: <sip:w{index}@{local}>\r\n\
-                 Event: {}\r\nAccept: {}\r\nExpires: {expires_s}\r\nUser-Agent: lampload/{}\r\n\
-                 Content-Length: 0\r\n\r\n",
+                 Event: {}\r\nExpires: {expires_s}\r\nUser-Agent: lampload/{}\r\n",
                 naming.call_id(index),
                 self.event,
-                self.accept,
                 env!("CARGO_PKG_VERSION"),
+            ),
+        );
+        match watcher.watched {
+            Watched::Single(_) => {
+                put(out, format_args!("Accept: {}\r\nContent-Length: 0\r\n\r\n", self.accept))
+            }
+            Watched::List(_) => self.write_list_tail(asking, out),
+        }
+    }
+
+    /// The headers that ask for a list, and the list itself if it comes in the request
+    /// (RFC 4662 section 4, RFC 5367 section 4).
+    fn write_list_tail(&self, asking: &Asking<'_>, out: &mut Vec<u8>) {
+        let Asking { watcher, scenario, expires_s, .. } = *asking;
+        put(
+            out,
+            format_args!(
+                "Supported: eventlist\r\n\
+                 Accept: multipart/related, application/rlmi+xml, {}\r\n",
+                self.accept
+            ),
+        );
+        let in_request = scenario.population.lists.as_ref().is_some_and(|lists| lists.in_request);
+        if !in_request || expires_s == 0 {
+            out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+            return;
+        }
+        let mut body = String::from(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+             <resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list>\n",
+        );
+        for member in 0..scenario.population.member_count(watcher.watched) {
+            let extension = scenario.population.member(watcher.watched, member);
+            let name = crate::document::escape(&scenario.extensions[extension as usize]);
+            body += &format!("<entry uri=\"sip:{name}@{}\"/>\n", self.domain);
+        }
+        body += "</list></resource-lists>\n";
+        put(
+            out,
+            format_args!(
+                "Require: recipient-list-subscribe\r\n\
+                 Content-Type: application/resource-lists+xml\r\n\
+                 Content-Disposition: recipient-list\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
             ),
         );
     }
@@ -139,24 +193,57 @@ mod tests {
         }
     }
 
-    fn written(watcher: &Watcher, expires_s: u32) -> String {
+    fn scenario(lists: &str) -> Scenario {
+        let text = format!(
+            "target = {{ address = \"127.0.0.1:5060\" }}\nstates = {{ by = \"publish\" }}\n\
+             population = {{ extensions = \"lamp{{0..3}}\" }}\nwatchers = {{ single = 4 }}\n{lists}\n\
+             phase = [{{ kind = \"ramp\" }}, {{ kind = \"drain\" }}]\n"
+        );
+        crate::scenario::load::parse(&text, "test", &[]).expect("valid").scenario
+    }
+
+    fn written(watcher: &Watcher, expires_s: u32, lists: &str) -> String {
         let mut out = Vec::new();
+        let scenario = &scenario(lists);
         let local = "127.0.0.1:4000".parse().expect("an address");
-        shape().write(10, watcher, "lamp3", local, expires_s, &mut out);
+        let asking = Asking { index: 10, watcher, local, expires_s, scenario };
+        shape().write(&asking, &mut out);
         String::from_utf8(out).expect("text")
     }
 
     #[test]
+    fn a_list_is_asked_for_by_name_or_brought_along() {
+        let mut watcher = Watcher::new(Watched::List(2), 0, 0, 0);
+        watcher.cseq = 1;
+        let by_name = "lists = { name = \"blf-{exten}\", members = 2 }";
+        let text = written(&watcher, 60, by_name);
+        assert!(text.starts_with("SUBSCRIBE sip:blf-lamp2@pbx SIP/2.0\r\n"), "{text}");
+        let tail = "\r\nSupported: eventlist\r\nAccept: multipart/related, \
+                    application/rlmi+xml, application/pidf+xml\r\n";
+        assert!(text.ends_with(&format!("{tail}Content-Length: 0\r\n\r\n")), "{text}");
+        let brought = "lists = { name = \"rls\", members = 2, in_request = true }";
+        let text = written(&watcher, 60, brought);
+        assert!(text.starts_with("SUBSCRIBE sip:rls@pbx SIP/2.0\r\n"), "{text}");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a body");
+        assert!(head.contains("Require: recipient-list-subscribe\r\n"), "{text}");
+        assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{text}");
+        let entries = "<entry uri=\"sip:lamp2@pbx\"/>\n<entry uri=\"sip:lamp3@pbx\"/>\n</list>";
+        assert!(body.contains(entries), "{text}");
+        assert!(written(&watcher, 0, brought).ends_with("Content-Length: 0\r\n\r\n"));
+    }
+
+    #[test]
     fn the_first_subscribe_creates_a_dialog_and_the_next_one_stays_in_it() {
-        let mut watcher = Watcher { cseq: 1, ..Watcher::default() };
+        let mut watcher = Watcher::new(Watched::Single(3), 0, 0, 0);
+        watcher.cseq = 1;
         let head = "Via: SIP/2.0/UDP 127.0.0.1:4000;branch=z9hG4bK0000001f.a.1;rport\r\n\
                     Max-Forwards: 70\r\n";
         let from = "From: <sip:w10@pbx>;tag=wa\r\nTo: <sip:lamp3@pbx>";
         let tail = "Contact: <sip:w10@127.0.0.1:4000>\r\nEvent: presence\r\n\
-                    Accept: application/pidf+xml\r\nExpires: 60\r\nUser-Agent: lampload/0.1.0\r\n\
-                    Content-Length: 0\r\n\r\n";
+                    Expires: 60\r\nUser-Agent: lampload/0.1.0\r\n\
+                    Accept: application/pidf+xml\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(
-            written(&watcher, 60),
+            written(&watcher, 60, ""),
             format!(
                 "SUBSCRIBE sip:lamp3@pbx SIP/2.0\r\n{head}{from}\r\n\
                  Call-ID: 0000001f.a@lampload\r\nCSeq: 1 SUBSCRIBE\r\n{tail}"
@@ -168,7 +255,7 @@ mod tests {
             target_uri: (*b"sip:s@h:5").into(),
             routes: (*b"Route: <sip:p;lr>\r\n").into(),
         }));
-        let text = written(&watcher, 0);
+        let text = written(&watcher, 0, "");
         assert!(text.starts_with("SUBSCRIBE sip:s@h:5 SIP/2.0\r\n"), "{text}");
         assert!(text.contains("Max-Forwards: 70\r\nRoute: <sip:p;lr>\r\nFrom: "), "{text}");
         assert!(text.contains("To: <sip:lamp3@pbx>;tag=zz\r\n"), "{text}");

@@ -3,7 +3,8 @@
 use crate::limits::{EXTENSION_BYTES_MAX, EXTENSION_COUNT_MAX};
 
 /// Expands `lamp{0..99}`, `1000..1099`, `200` or a comma list of these; both ends are included.
-/// A lower end written with leading zeros keeps its width: `{000..099}`.
+/// A lower end written with leading zeros keeps its width: `{000..099}`. With several braces, as
+/// in `t{0..9}x{0..49}`, the last one varies fastest.
 ///
 /// # Errors
 ///
@@ -41,20 +42,32 @@ pub fn fill(template: &str, exten: &str, device: &str, state: &str) -> String {
 }
 
 fn expand_item(item: &str, names: &mut Vec<String>) -> Result<(), String> {
-    let (prefix, range, suffix) = match item.find('{') {
-        Some(open) => {
-            let close = item[open..]
-                .find('}')
-                .map(|at| open + at)
-                .ok_or_else(|| format!("{item:?}: the brace is not closed; expected {{0..99}}"))?;
-            (&item[..open], &item[open + 1..close], &item[close + 1..])
-        }
-        None if item.contains("..") => ("", item, ""),
-        None => {
-            names.push(item.to_owned());
-            return Ok(());
-        }
-    };
+    let mut heads = vec![String::new()];
+    let mut rest = item;
+    while let Some(open) = rest.find('{') {
+        let close = rest[open..]
+            .find('}')
+            .map(|at| open + at)
+            .ok_or_else(|| format!("{item:?}: the brace is not closed; expected {{0..99}}"))?;
+        heads = extend(item, &heads, &rest[..open], &rest[open + 1..close], names.len())?;
+        rest = &rest[close + 1..];
+    }
+    if heads.len() == 1 && heads[0].is_empty() && rest.contains("..") {
+        names.extend(extend(item, &heads, "", rest, names.len())?);
+    } else {
+        names.extend(heads.into_iter().map(|head| head + rest));
+    }
+    Ok(())
+}
+
+/// Every head with `prefix` and every number of `range`.
+fn extend(
+    item: &str,
+    heads: &[String],
+    prefix: &str,
+    range: &str,
+    others: usize,
+) -> Result<Vec<String>, String> {
     let (first_text, last_text) =
         range.split_once("..").ok_or_else(|| format!("{range:?}: expected FIRST..LAST"))?;
     let number = |text: &str| {
@@ -65,12 +78,16 @@ fn expand_item(item: &str, names: &mut Vec<String>) -> Result<(), String> {
     let (first, last) = (number(first_text)?, number(last_text)?);
     let count =
         last.checked_sub(first).ok_or_else(|| format!("{item:?}: {first} is after {last}"))?;
-    if count >= (EXTENSION_COUNT_MAX - names.len().min(EXTENSION_COUNT_MAX)) as u64 {
+    let room = (EXTENSION_COUNT_MAX.saturating_sub(others) / heads.len()) as u64;
+    if count >= room {
         return Err(format!("{item:?}: more than {EXTENSION_COUNT_MAX} extensions"));
     }
     let width = if first_text.starts_with('0') { first_text.len() } else { 0 };
-    names.extend((first..=last).map(|number| format!("{prefix}{number:0width$}{suffix}")));
-    Ok(())
+    let numbered = |head: &String| {
+        let head = format!("{head}{prefix}");
+        (first..=last).map(move |number| format!("{head}{number:0width$}"))
+    };
+    Ok(heads.iter().flat_map(numbered).collect())
 }
 
 /// RFC 3261 section 25.1: `user` without escapes.
@@ -89,6 +106,8 @@ mod tests {
         assert_eq!(ok("lamp{0..3}"), Ok("lamp0 lamp1 lamp2 lamp3".into()));
         assert_eq!(ok("1000..1002"), Ok("1000 1001 1002".into()));
         assert_eq!(ok("200, a{08..10}z"), Ok("200 a08z a09z a10z".into()));
+        assert_eq!(ok("t{8..9}x{00..01}y"), Ok("t8x00y t8x01y t9x00y t9x01y".into()));
+        assert!(expand("t{0..999}x{0..9999}").is_err_and(|error| error.contains("more than")));
         assert_eq!(expand("1..1000000").map(|names| names.len()), Ok(1_000_000));
         for (text, want) in [
             ("lamp{0..3", "not closed"),

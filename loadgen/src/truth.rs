@@ -45,11 +45,14 @@ pub struct Timeline {
     unsure: bool,
 }
 
-/// What one watcher was last shown.
+/// What one watcher was last shown. There is one per member of each list subscription, so it is
+/// small; a run has fewer changes than a `u32` can count.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct View {
-    version: u64,
+    version: u32,
     lamp: Option<Lamp>,
+    /// The member is gone from its list: the lamp is dark until it comes back.
+    hidden: bool,
 }
 
 /// What a NOTIFY's lamp means.
@@ -122,9 +125,20 @@ impl Timeline {
     /// A watcher left for good.
     pub fn leave(&mut self, view: &mut View) {
         self.active_count -= 1;
-        if let Some(lamp) = view.lamp.take() {
+        if let Some(lamp) = view.lamp() {
             self.shown_counts[lamp as usize] -= 1;
         }
+        *view = View::default();
+    }
+
+    /// The target says that this member is not there any more; whether it had been.
+    pub fn hide(&mut self, view: &mut View) -> bool {
+        let Some(lamp) = view.lamp() else {
+            return false;
+        };
+        self.shown_counts[lamp as usize] -= 1;
+        view.hidden = true;
+        true
     }
 
     /// Watchers that do not yet show the newest state.
@@ -142,10 +156,13 @@ impl Timeline {
 
     /// Judges the lamp of a NOTIFY for one watcher and remembers that it was shown.
     pub fn judge(&mut self, view: &mut View, lamp: Lamp, now_ns: Nanos) -> Judgement {
-        let judgement = self.classify(view, lamp, now_ns);
-        if let Some(before) = view.lamp.replace(lamp) {
+        let mut judgement = self.classify(view, lamp, now_ns);
+        if let Some(before) = view.lamp() {
             self.shown_counts[before as usize] -= 1;
+        } else if view.hidden && judgement == Judgement::Repeat {
+            judgement = Judgement::First;
         }
+        (view.lamp, view.hidden) = (Some(lamp), false);
         self.shown_counts[lamp as usize] += 1;
         judgement
     }
@@ -156,14 +173,14 @@ impl Timeline {
         let Some(newest) = self.versions.back() else {
             return (Verdict::Unjudged, 0, 0);
         };
-        let Some(lamp) = view.lamp.filter(|_| active) else {
+        let Some(lamp) = view.lamp().filter(|_| active) else {
             return (Verdict::Missing, 0, 0);
         };
         let right = newest.lamps.contains(lamp);
-        let (superseded_count, mut lost_count) = self.skipped(view.version, self.newest(), lamp);
+        let (superseded_count, mut lost_count) = self.skipped(view.seen(), self.newest(), lamp);
         // The newest change is superseded by nothing; if it looks like what is shown already, an
         // earlier one was skipped and there is nothing to tell.
-        let newest_untold = newest.needed && view.version < self.newest();
+        let newest_untold = newest.needed && view.seen() < self.newest();
         let superseded_count = superseded_count + u64::from(newest_untold && right);
         if self.unsure {
             return (Verdict::Unjudged, superseded_count, lost_count);
@@ -180,14 +197,14 @@ impl Timeline {
 
     fn classify(&self, view: &mut View, lamp: Lamp, now_ns: Nanos) -> Judgement {
         if view.lamp.is_none() {
-            view.version = self.newest_with(lamp).unwrap_or(0);
+            view.version = self.newest_with(lamp).unwrap_or(0) as u32;
             return Judgement::First;
         }
-        if let Some((number, ambiguous)) = self.attribute(view.version, lamp, now_ns) {
+        if let Some((number, ambiguous)) = self.attribute(view.seen(), lamp, now_ns) {
             let version = self.versions[self.slot(number)];
             let shown = view.lamp.unwrap_or(lamp);
-            let (superseded_count, lost_count) = self.skipped(view.version, number, shown);
-            view.version = number;
+            let (superseded_count, lost_count) = self.skipped(view.seen(), number, shown);
+            view.version = number as u32;
             return Judgement::News {
                 intended_ns: version.intended_ns,
                 sent_ns: version.sent_ns,
@@ -271,9 +288,13 @@ impl Timeline {
 }
 
 impl View {
-    /// The lamp last shown.
+    /// The lamp shown now.
     pub fn lamp(&self) -> Option<Lamp> {
-        self.lamp
+        self.lamp.filter(|_| !self.hidden)
+    }
+
+    fn seen(&self) -> u64 {
+        u64::from(self.version)
     }
 }
 
@@ -380,6 +401,30 @@ mod tests {
         assert_eq!(story.timeline.conclude(&story.view, false).0, Verdict::Missing);
         assert_eq!(story.timeline.conclude(&View::default(), true).0, Verdict::Missing);
         assert_eq!(Timeline::default().conclude(&story.view, true).0, Verdict::Unjudged);
+    }
+
+    #[test]
+    fn a_member_that_is_gone_is_missing_and_back_again_it_is_judged_by_what_it_had_shown() {
+        let mut story = Story::start();
+        let Story { timeline, view } = &mut story;
+        assert!(timeline.hide(view) && !timeline.hide(view), "gone once");
+        assert_eq!(story.timeline.outstanding_count(), 1);
+        assert_eq!(story.end().0, Verdict::Missing);
+        assert_eq!(story.shown(Lamp::Idle, 50), Judgement::First, "no repetition");
+        assert_eq!(story.end(), (Verdict::Right, 0, 0));
+        let Story { timeline, view } = &mut story;
+        timeline.hide(view);
+        story.set(BUSY, 100);
+        assert_eq!(story.shown(Lamp::Busy, 101), news(100, 0, false));
+        let Story { timeline, view } = &mut story;
+        timeline.hide(view);
+        timeline.leave(view);
+        assert_eq!(timeline.outstanding_count(), 0);
+    }
+
+    #[test]
+    fn a_view_is_small() {
+        assert!(size_of::<View>() <= 8, "{}", size_of::<View>());
     }
 
     #[test]

@@ -4,7 +4,11 @@
 //! finds its record without a hash, and one of another run is told apart by the run id.
 
 use crate::clock::Nanos;
+use crate::population::Watched;
 use crate::truth::View;
+
+/// Stands for "no version yet".
+const NONE: u32 = u32::MAX;
 
 /// Where a subscription stands.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -22,6 +26,19 @@ pub enum Stage {
     Left,
     /// Refused, timed out or ended by the target.
     Failed,
+    /// Switched off, as its behaviour says.
+    Dead,
+}
+
+/// What a watcher knows about one extension it watches: 16 bytes, because there are many.
+#[derive(Clone, Copy, Debug)]
+pub struct Edge {
+    /// The state it shows.
+    pub view: View,
+    /// Newest document version (dialog-info).
+    document_version: u32,
+    /// Hash of the instance id in the list; 0 before the first.
+    pub instance_hash: u32,
 }
 
 /// The dialog state learnt from the target.
@@ -36,18 +53,22 @@ pub struct RemoteDialog {
 }
 
 /// One watcher.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Watcher {
-    /// The state it shows.
-    pub view: View,
     /// What the target said about the dialog.
     pub remote: Option<Box<RemoteDialog>>,
     /// When its newest SUBSCRIBE was due.
     pub asked_ns: Nanos,
-    /// Extension it watches.
-    pub extension: u32,
+    /// What it watches.
+    pub watched: Watched,
+    /// Its first edge, an index within its thread.
+    pub first_edge: u32,
+    /// Newest version of the list.
+    list_version: u32,
     /// Socket it lives on, an index within its thread.
     pub socket: u16,
+    /// Its behaviour, an index into those of the scenario.
+    pub behaviour: u8,
     /// Where the subscription stands.
     pub stage: Stage,
     /// CSeq of our newest SUBSCRIBE; 0 before the first.
@@ -58,8 +79,6 @@ pub struct Watcher {
     pub told: bool,
     /// A NOTIFY without news is owed because a SUBSCRIBE asked for it.
     pub notify_owed: bool,
-    /// Newest document version (dialog-info).
-    pub document_version: Option<u64>,
     /// CSeq and branch hash of the two newest NOTIFYs, newest first.
     pub recent: [Option<(u32, u32)>; 2],
 }
@@ -77,7 +96,46 @@ pub enum Sequence {
     Falling,
 }
 
+impl Default for Edge {
+    fn default() -> Edge {
+        Edge { view: View::default(), document_version: NONE, instance_hash: 0 }
+    }
+}
+
+impl Edge {
+    /// Takes the version of a document, and returns the one before.
+    pub fn take_document_version(&mut self, version: u32) -> Option<u32> {
+        let before = std::mem::replace(&mut self.document_version, version);
+        (before != NONE).then_some(before)
+    }
+}
+
 impl Watcher {
+    /// One that has not subscribed yet.
+    pub fn new(watched: Watched, first_edge: u32, socket: u16, behaviour: u8) -> Watcher {
+        Watcher {
+            remote: None,
+            asked_ns: 0,
+            watched,
+            first_edge,
+            list_version: NONE,
+            socket,
+            behaviour,
+            stage: Stage::Idle,
+            cseq: 0,
+            answered: true,
+            told: false,
+            notify_owed: false,
+            recent: [None; 2],
+        }
+    }
+
+    /// Takes the version of a list, and returns the one before.
+    pub fn take_list_version(&mut self, version: u32) -> Option<u32> {
+        let before = std::mem::replace(&mut self.list_version, version);
+        (before != NONE).then_some(before)
+    }
+
     /// Places a NOTIFY by CSeq and branch, and remembers it if it is new.
     pub fn place(&mut self, cseq: u32, branch_hash: u32) -> Sequence {
         let Some((newest, _)) = self.recent[0] else {
@@ -93,6 +151,11 @@ impl Watcher {
         }
         let known = self.recent.iter().flatten().any(|(number, _)| *number == cseq);
         if known { Sequence::Reused } else { Sequence::Falling }
+    }
+
+    /// Whether the full state that the newest SUBSCRIBE asked for has not come.
+    pub fn owes_full_state(&self) -> bool {
+        self.notify_owed && self.answered
     }
 
     /// Whether the subscription counts towards the truth.
@@ -181,7 +244,7 @@ mod tests {
     #[test]
     fn sequence_numbers_are_placed() {
         use Sequence::{Falling, Retransmission, Reused, Rising};
-        let mut watcher = Watcher::default();
+        let mut watcher = Watcher::new(Watched::Single(0), 0, 0, 0);
         for (cseq, branch, want) in [
             (5, 1, Rising),
             (5, 1, Retransmission),
@@ -199,6 +262,7 @@ mod tests {
 
     #[test]
     fn a_watcher_is_small() {
-        assert!(size_of::<Watcher>() <= 112, "{}", size_of::<Watcher>());
+        assert!(size_of::<Watcher>() <= 80, "{}", size_of::<Watcher>());
+        assert_eq!(size_of::<Edge>(), 16);
     }
 }

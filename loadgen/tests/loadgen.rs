@@ -4,6 +4,8 @@
 mod faults;
 #[path = "loadgen/report.rs"]
 mod report;
+#[path = "loadgen/scenario.rs"]
+mod scenario;
 #[path = "loadgen/schema.rs"]
 mod schema;
 #[path = "loadgen/stage.rs"]

@@ -24,6 +24,7 @@ use crate::measure::Times;
 use crate::outcome::LoadError;
 use crate::plan::ChangePlan;
 use crate::scenario::{ChangeBy, Scenario};
+use crate::series::Series;
 
 /// Longest wait for the answers that are due when all changes are sent.
 const ANSWERS_WAIT_NS: Nanos = 35 * SECOND;
@@ -93,6 +94,16 @@ pub struct Announcer {
     notes: Vec<Sender<Note>>,
 }
 
+/// Whoever changes states: the way, the listeners, and what each extension was given last.
+pub struct Changer {
+    /// The way.
+    pub driver: Box<dyn Driver + Send>,
+    /// Those that must know.
+    pub announcer: Announcer,
+    /// Index of the state of each extension.
+    pub states: Vec<u8>,
+}
+
 /// What the change thread brings home.
 #[derive(Debug, Default)]
 pub struct ChangeReport {
@@ -106,6 +117,23 @@ pub struct ChangeReport {
     pub lateness: Times,
     /// Sends held up by the target.
     pub blocked: Times,
+    /// Changes and lateness over time.
+    pub series: Series,
+}
+
+impl ChangeReport {
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: ChangeReport) {
+        self.sent_count += other.sent_count;
+        self.unanswered_count += other.unanswered_count;
+        self.lateness.merge(&other.lateness);
+        self.blocked.merge(&other.blocked);
+        self.series.merge(&other.series);
+        self.answers.accepted_count += other.answers.accepted_count;
+        self.answers.refused_count += other.answers.refused_count;
+        self.answers.answer_time.merge(&other.answers.answer_time);
+        other.answers.errors.iter().for_each(|error| self.answers.note(error));
+    }
 }
 
 /// Live figures of the change thread.
@@ -133,6 +161,10 @@ impl Answers {
     pub fn refuse(&mut self, extension: u32, error: &str) {
         self.refused_count += 1;
         self.refused.push(extension);
+        self.note(error);
+    }
+
+    fn note(&mut self, error: &str) {
         if self.errors.len() < ERROR_TEXT_MAX && !self.errors.iter().any(|known| known == error) {
             self.errors.push(error.chars().take(200).collect());
         }
@@ -192,14 +224,15 @@ pub fn connect(
     })
 }
 
-/// Gives every extension its first state and waits until all are taken.
+/// Gives every extension the state it should have and waits until all are taken.
 ///
 /// # Errors
 ///
-/// A first state was refused or not answered: the run would be about nothing.
-pub fn prime(driver: &mut dyn Driver, announcer: &Announcer) -> Result<(), LoadError> {
-    let clock = announcer.clock;
-    for extension in 0..announcer.scenario.extensions.len() as u32 {
+/// A state was refused or not answered: the run would be about nothing.
+pub fn prime(changer: &mut Changer) -> Result<(), LoadError> {
+    let Changer { driver, announcer, states } = changer;
+    let (driver, clock) = (driver.as_mut(), announcer.clock);
+    for (extension, state) in states.iter().enumerate() {
         let deadline_ns = clock.now() + ANSWERS_WAIT_NS;
         while driver.outstanding_count() >= driver.prime_window() {
             if clock.now() > deadline_ns {
@@ -211,7 +244,8 @@ pub fn prime(driver: &mut dyn Driver, announcer: &Announcer) -> Result<(), LoadE
             // One refusal ends the run; a target in trouble is not asked thousands of times more.
             break;
         }
-        driver.set(Change { extension, state: 0, intended_ns: clock.now() }, announcer)?;
+        let (extension, state) = (extension as u32, *state);
+        driver.set(Change { extension, state, intended_ns: clock.now() }, announcer)?;
     }
     finish(driver, announcer)?;
     let (outstanding, answers) = (driver.outstanding_count(), driver.answers());
@@ -232,12 +266,12 @@ pub fn prime(driver: &mut dyn Driver, announcer: &Announcer) -> Result<(), LoadE
 ///
 /// The way broke.
 pub fn change(
-    driver: &mut dyn Driver,
-    announcer: &Announcer,
+    changer: &mut Changer,
     mut plan: ChangePlan,
     live: &LiveChanges,
 ) -> Result<ChangeReport, LoadError> {
-    let clock = announcer.clock;
+    let Changer { driver, announcer, states } = changer;
+    let (driver, clock) = (driver.as_mut(), announcer.clock);
     let mut report = ChangeReport::default();
     let mut held_until_ns = 0;
     while let Some(next_ns) = plan.next_ns() {
@@ -249,6 +283,7 @@ pub fn change(
             let due_ns = planned.intended_ns.max(held_until_ns);
             let late_ns = start_ns.saturating_sub(due_ns);
             report.lateness.record(late_ns);
+            report.series.at(start_ns).take_change(late_ns);
             live.late_ns.store(late_ns, Ordering::Relaxed);
             live.sent_count.store(report.sent_count + 1, Ordering::Relaxed);
             let (extension, state) = (planned.extension, planned.state);
@@ -263,6 +298,7 @@ pub fn change(
         }
         doubt_refused(driver, announcer);
     }
+    *states = plan.into_states();
     finish(driver, announcer)?;
     report.unanswered_count = driver.outstanding_count() as u64;
     report.answers = std::mem::take(driver.answers());

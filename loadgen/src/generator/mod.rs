@@ -1,14 +1,15 @@
 //! A generator thread: its sockets, its watchers, one loop.
 //!
-//! Threads share nothing but the phase. Each owns a contiguous range of watchers and the sockets
+//! Threads share nothing but the step. Each owns a contiguous range of watchers and the sockets
 //! they live on, reads in batches, answers at once, and counts into its own [`Tally`].
 
+mod list;
 mod notify;
 mod shared;
+mod steps;
 mod subscribe;
 pub(crate) mod timers;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::AsFd as _;
@@ -21,37 +22,37 @@ use lampfield_net::sys::{
     BatchSocket, Datagram, Poller, ReceiveBatch, pin_thread_to_core, thread_cpu_time, wait_writable,
 };
 
-pub use self::shared::{Live, Note, Phase, Shared, Totals};
-use self::timers::{Refreshes, Transactions, take_due};
-use crate::clock::{Clock, MILLISECOND, Nanos, nanos};
+pub use self::shared::{Live, Note, Shared, StepNumber, Totals};
+use self::steps::Sending;
+use self::timers::{Delayed, Refreshes, Transactions};
+use crate::answer::Behaviour;
+use crate::clock::{Clock, MILLISECOND, Nanos, SECOND};
 use crate::lamp;
 use crate::measure::Tally;
 use crate::outcome::LoadError;
-use crate::plan::Pacer;
 use crate::request::SubscribeShape;
 use crate::scenario::Scenario;
-use crate::truth::{Timeline, Verdict};
-use crate::watcher::{Stage, Watcher};
+use crate::series::Point;
+use crate::truth::Timeline;
+use crate::watcher::{Edge, Stage, Watcher};
 
 /// Messages per receive call; each may be a train of datagrams.
 const BATCH_COUNT: usize = 64;
 /// Buffer per message: a train may fill it.
 const BATCH_BUFFER_BYTES: usize = 65_536;
-/// SUBSCRIBEs sent between two looks at the sockets.
-const SUBSCRIBE_BURST_MAX: usize = 64;
 /// Receive calls on one socket between two looks at the clock and the others.
 const RECEIVE_BURST_MAX: usize = 16;
-/// Longest sleep: how late a phase change may be noticed.
+/// Longest sleep: how late a new step may be noticed.
 const SLEEP_MAX_NS: Nanos = 5 * MILLISECOND;
 
 /// A wait that took longer did sleep, so every socket was empty.
 const SLEPT_NS: Nanos = 10_000;
 
-/// CPU and wall time of a thread in one phase.
+/// CPU and wall time of a thread in one step.
 #[derive(Clone, Copy, Debug)]
-pub struct PhaseCost {
-    /// Which phase.
-    pub phase: Phase,
+pub struct StepCost {
+    /// Which step.
+    pub step: StepNumber,
     /// CPU time used in it.
     pub cpu_ns: Nanos,
     /// Its length.
@@ -65,8 +66,8 @@ pub struct PhaseCost {
 pub struct ThreadReport {
     /// What it counted.
     pub tally: Tally,
-    /// What each phase cost.
-    pub costs: Vec<PhaseCost>,
+    /// What each step cost.
+    pub costs: Vec<StepCost>,
 }
 
 /// A generator thread's state.
@@ -81,13 +82,18 @@ pub(crate) struct Generator {
     /// Index of the first watcher of this thread.
     pub(crate) first_watcher: u32,
     pub(crate) watchers: Vec<Watcher>,
+    pub(crate) edges: Vec<Edge>,
     pub(crate) timelines: Vec<Timeline>,
     notes: Receiver<Note>,
     pub(crate) transactions: Transactions,
     pub(crate) refreshes: Refreshes,
-    delayed: VecDeque<(Nanos, Outgoing)>,
-    pacer: Option<Pacer>,
+    delayed: Delayed<Outgoing>,
+    pace: Option<Sending>,
     next_watcher: usize,
+    /// Watchers whose first SUBSCRIBE has neither succeeded nor failed yet.
+    pub(crate) asking_count: usize,
+    /// SUBSCRIBEs without final answer.
+    pub(crate) open_count: usize,
     /// Watchers that were not there when they were to leave.
     absent_count: u64,
     /// Watchers of all extensions that do not show the newest state.
@@ -96,9 +102,17 @@ pub(crate) struct Generator {
     outgoing_bytes: Vec<u8>,
     pub(crate) random: fastrand::Rng,
     pub(crate) bodies: lamp::Reader,
+    /// Scratch: members told of in the list in hand.
+    pub(crate) seen: Vec<bool>,
     messages_until_second_reader: u32,
     pub(crate) tally: Tally,
-    pub(crate) phase: Phase,
+    step: StepNumber,
+    /// The step whose changes are arriving: the newest one that changes states.
+    pub(crate) changes_step: StepNumber,
+    /// Whether watchers behave as their behaviours say.
+    pub(crate) behaving: bool,
+    /// When live quantiles are looked at again.
+    quantiles_at_ns: Nanos,
     /// When the thread last woke from a sleep: nothing was waiting then.
     awake_ns: Nanos,
     /// When each socket was last seen empty.
@@ -151,12 +165,16 @@ impl Generator {
         }
         // Watchers in a row share a socket, so each socket watches many extensions.
         let per_socket = watchers.len().div_ceil(sockets.len().max(1)).max(1);
-        let extension_count = scenario.extensions.len();
-        let records = watchers.clone().enumerate().map(|(local, index)| Watcher {
-            extension: (index % extension_count) as u32,
-            socket: (local / per_socket) as u16,
-            ..Watcher::default()
-        });
+        let population = &scenario.population;
+        let mut edge_count = 0;
+        let mut records = Vec::with_capacity(watchers.len());
+        for (local, index) in watchers.clone().enumerate() {
+            let watched = population.watched(index);
+            let behaviour = Behaviour::of(&scenario.behaviours, index);
+            let socket = (local / per_socket) as u16;
+            records.push(Watcher::new(watched, edge_count as u32, socket, behaviour));
+            edge_count += population.member_count(watched);
+        }
         Ok(Generator {
             shape,
             clock,
@@ -164,23 +182,30 @@ impl Generator {
             number,
             poller,
             first_watcher: watchers.start as u32,
-            watchers: records.collect(),
-            timelines: (0..extension_count).map(|_| Timeline::default()).collect(),
+            watchers: records,
+            edges: vec![Edge::default(); edge_count],
+            timelines: (0..scenario.extensions.len()).map(|_| Timeline::default()).collect(),
             notes,
             transactions: Transactions::default(),
             refreshes: Refreshes::default(),
-            delayed: VecDeque::new(),
-            pacer: None,
+            delayed: Delayed::default(),
+            pace: None,
             next_watcher: 0,
+            asking_count: 0,
+            open_count: 0,
             absent_count: 0,
             outstanding_count: 0,
             outgoing: Vec::new(),
             outgoing_bytes: Vec::new(),
             random: fastrand::Rng::with_seed(scenario.seed ^ (number as u64 + 1)),
-            bodies: lamp::Reader::default(),
+            bodies: lamp::Reader::new(scenario.extensions.len()),
+            seen: Vec::new(),
             messages_until_second_reader: scenario.second_reader_every,
-            tally: Tally::default(),
-            phase: Phase::Prime,
+            tally: Tally::new(scenario.behaviours.len()),
+            step: 0,
+            changes_step: 0,
+            behaving: false,
+            quantiles_at_ns: 0,
             awake_ns: 0,
             drained_ns: vec![0; sockets.len()],
             waiting_since_ns: 0,
@@ -189,7 +214,7 @@ impl Generator {
         })
     }
 
-    /// Runs until the phase is [`Phase::Done`].
+    /// Runs until the last step is over.
     ///
     /// # Errors
     ///
@@ -205,11 +230,11 @@ impl Generator {
         let mut costs = Vec::new();
         let mut mark = (self.clock.now(), thread_cpu_time(), 0);
         self.awake_ns = mark.0;
-        while self.phase != Phase::Done {
-            let (phase, start_ns) = self.shared.phase();
-            if phase != self.phase {
-                costs.push(self.close_phase(&mut mark));
-                self.open_phase(phase, start_ns);
+        while self.step <= self.scenario.steps.len() {
+            let (step, start_ns) = self.shared.step();
+            if step != self.step {
+                costs.push(self.close_step(&mut mark));
+                self.open_step(step, start_ns);
             }
             self.take_notes();
             self.work_off_timers();
@@ -224,60 +249,10 @@ impl Generator {
                 self.receive(event.token as usize, &mut batch).map_err(broken)?;
             }
         }
-        costs.push(self.close_phase(&mut mark));
         self.tally.counts.truncated_count = batch.counts().truncated_count;
         self.tally.counts.send_dropped_count +=
             self.sockets.iter().map(|socket| socket.send_counts().dropped_count()).sum::<u64>();
         Ok(ThreadReport { tally: self.tally, costs })
-    }
-
-    fn close_phase(&self, mark: &mut (Nanos, Duration, u64)) -> PhaseCost {
-        let now = (self.clock.now(), thread_cpu_time(), self.tally.counts.notify_count);
-        let cost = PhaseCost {
-            phase: self.phase,
-            wall_ns: now.0 - mark.0,
-            cpu_ns: nanos(now.1.saturating_sub(mark.1)),
-            notify_count: now.2 - mark.2,
-        };
-        *mark = now;
-        cost
-    }
-
-    fn open_phase(&mut self, phase: Phase, start_ns: Nanos) {
-        self.phase = phase;
-        let rate = self.scenario.subscribe_rate / self.scenario.core_count as f64;
-        let count = self.watchers.len() as u64;
-        match phase {
-            Phase::Subscribe => self.pacer = Some(Pacer::new(start_ns, rate, count)),
-            Phase::Unsubscribe => {
-                self.conclude();
-                self.next_watcher = 0;
-                let leaving = self.scenario.unsubscribe;
-                self.pacer = leaving.then(|| Pacer::new(start_ns, rate, count));
-            }
-            Phase::Warmup => self.pacer = None,
-            Phase::Prime | Phase::Changes | Phase::Settle | Phase::Done => {}
-        }
-        self.shared.live[self.number].phase.store(phase as u8, Ordering::Release);
-    }
-
-    /// Compares every lamp with the truth.
-    fn conclude(&mut self) {
-        let counts = &mut self.tally.counts;
-        for watcher in &self.watchers {
-            let timeline = &self.timelines[watcher.extension as usize];
-            let (verdict, superseded_count, lost_count) =
-                timeline.conclude(&watcher.view, watcher.is_active());
-            counts.superseded_count += superseded_count;
-            counts.lost_count += lost_count;
-            match verdict {
-                Verdict::Right => counts.right_count += 1,
-                Verdict::Stale => counts.stale_count += 1,
-                Verdict::Wrong => counts.wrong_count += 1,
-                Verdict::Missing => counts.missing_count += 1,
-                Verdict::Unjudged => counts.unjudged_count += 1,
-            }
-        }
     }
 
     fn take_notes(&mut self) {
@@ -311,7 +286,7 @@ impl Generator {
         let now_ns = self.clock.now();
         self.send_paced(now_ns);
         self.work_off_subscriptions(now_ns);
-        while let Some(outgoing) = take_due(&mut self.delayed, now_ns) {
+        while let Some(outgoing) = self.delayed.take_due(now_ns) {
             let start = self.outgoing_bytes.len();
             self.outgoing_bytes.extend_from_slice(&outgoing.bytes);
             self.queue(outgoing.socket, outgoing.peer, start);
@@ -319,30 +294,22 @@ impl Generator {
         self.flush();
     }
 
-    /// Sends the SUBSCRIBEs whose intended time has come.
-    fn send_paced(&mut self, now_ns: Nanos) {
-        for _ in 0..SUBSCRIBE_BURST_MAX {
-            let Some(intended_ns) = self.pacer.as_mut().and_then(|pacer| pacer.take_due(now_ns))
-            else {
-                break;
-            };
-            let watcher = self.next_watcher as u32;
-            self.next_watcher += 1;
-            self.tally.subscribe_lateness.record(now_ns - intended_ns);
-            match self.phase {
-                Phase::Unsubscribe => self.leave(watcher, intended_ns, now_ns),
-                _ => self.ask(watcher, intended_ns, now_ns),
-            }
-        }
-    }
-
     fn sleep_ns(&self) -> Nanos {
         let now_ns = self.clock.now();
+        let paced_ns = match &self.pace {
+            Some(Sending::Paced(pacer)) => pacer.next_ns(),
+            Some(Sending::Windowed(window)) => {
+                let may_send = self.next_watcher < self.watchers.len()
+                    && self.open_count + self.asking_count < *window;
+                may_send.then_some(now_ns)
+            }
+            None => None,
+        };
         let wake_ns = [
-            self.pacer.as_ref().and_then(Pacer::next_ns),
+            paced_ns,
             self.transactions.next_ns(),
             self.refreshes.next_ns(),
-            self.delayed.front().map(|(at_ns, _)| *at_ns),
+            self.delayed.next_ns(),
         ];
         let first_ns = wake_ns.into_iter().flatten().min().unwrap_or(Nanos::MAX);
         first_ns.saturating_sub(now_ns).min(SLEEP_MAX_NS)
@@ -403,7 +370,7 @@ impl Generator {
         let bytes: Box<[u8]> = self.outgoing_bytes[start..].into();
         self.outgoing_bytes.truncate(start);
         if self.delayed.len() < crate::limits::DELAYED_ANSWER_MAX {
-            self.delayed.push_back((at_ns, Outgoing { socket, peer, bytes }));
+            self.delayed.push(at_ns, Outgoing { socket, peer, bytes });
         } else {
             self.tally.counts.send_dropped_count += 1;
         }
@@ -437,7 +404,7 @@ impl Generator {
         self.outgoing_bytes.clear();
     }
 
-    fn publish_live(&self) {
+    fn publish_live(&mut self) {
         let live = &self.shared.live[self.number];
         let counts = &self.tally.counts;
         live.established_count.store(counts.established_count, Ordering::Relaxed);
@@ -446,6 +413,17 @@ impl Generator {
         live.outstanding_count.store(self.outstanding_count, Ordering::Relaxed);
         let left = counts.unsubscribed_count + counts.unsubscribe_failed_count + self.absent_count;
         live.left_count.store(left, Ordering::Relaxed);
+        let unsent = if self.pace.is_some() { self.watchers.len() - self.next_watcher } else { 0 };
+        let pending = unsent + self.open_count.max(self.asking_count);
+        live.pending_count.store(pending as u64, Ordering::Relaxed);
+        let now_ns = self.clock.now();
+        if now_ns >= self.quantiles_at_ns {
+            self.quantiles_at_ns = now_ns + SECOND / 4;
+            let last = now_ns.checked_sub(SECOND).and_then(|at_ns| self.tally.series.get(at_ns));
+            let [p50_ms, p99_ms, _] = last.and_then(Point::latency_ms).unwrap_or_default();
+            live.p50_ns.store((p50_ms * 1e6) as Nanos, Ordering::Relaxed);
+            live.p99_ns.store((p99_ms * 1e6) as Nanos, Ordering::Relaxed);
+        }
     }
 
     /// The record behind a local index.
@@ -456,9 +434,15 @@ impl Generator {
     /// Ends a watcher's part in the truth.
     pub(crate) fn depart(&mut self, local: u32, stage: Stage) {
         let watcher = &mut self.watchers[local as usize];
-        watcher.stage = stage;
-        let (extension, mut view) = (watcher.extension, watcher.view);
-        self.track(extension, |timeline| timeline.leave(&mut view));
-        self.watchers[local as usize].view = view;
+        self.asking_count -= usize::from(watcher.stage == Stage::Asking);
+        self.open_count -= usize::from(!watcher.answered);
+        (watcher.stage, watcher.answered) = (stage, true);
+        let (watched, first_edge) = (watcher.watched, watcher.first_edge as usize);
+        for member in 0..self.scenario.population.member_count(watched) {
+            let extension = self.scenario.population.member(watched, member);
+            let mut view = self.edges[first_edge + member].view;
+            self.track(extension, |timeline| timeline.leave(&mut view));
+            self.edges[first_edge + member].view = view;
+        }
     }
 }

@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 
 use lampfield_wire::{CSeq, Framing, HeaderName, Message, NameAddr, SubscriptionState, Via};
 
+use super::Generator;
 use super::subscribe::learn_dialog;
-use super::{Generator, Phase};
 use crate::answer::Answer;
 use crate::clock::{Nanos, nanos};
-use crate::lamp;
+use crate::lamp::Lamp;
+use crate::population::Watched;
 use crate::request::write_answer;
+use crate::scenario::step::StepKind;
 use crate::truth::Judgement;
-use crate::watcher::{Sequence, Stage, branch_hash};
+use crate::watcher::{Edge, Sequence, Stage, branch_hash};
 
 /// Tag of the answers to requests outside any dialog of ours.
 const STRANGER_TAG: &str = "lampload";
@@ -21,6 +23,26 @@ struct Placed {
     local: u32,
     cseq: u32,
     branch_hash: u32,
+}
+
+/// One extension that a watcher watches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    /// The watcher, within its thread.
+    pub(super) local: u32,
+    /// The place among its edges.
+    pub(super) place: usize,
+    /// The extension.
+    pub(super) extension: u32,
+}
+
+/// What a document told its watcher.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Told {
+    /// Something it did not show, right or wrong.
+    Something,
+    /// What it showed already.
+    Nothing,
 }
 
 impl Generator {
@@ -55,18 +77,26 @@ impl Generator {
             return;
         };
         let (local, cseq) = (placed.local, placed.cseq);
+        if self.watcher(local).stage == Stage::Dead {
+            self.tally.counts.dead_notify_count += 1;
+            return;
+        }
+        if self.is_lost_on_the_way(local) {
+            return;
+        }
         let sequence = self.watcher(local).place(cseq, placed.branch_hash);
         if sequence == Sequence::Retransmission {
             self.tally.counts.notify_retransmitted_count += 1;
-            self.answer_as_profiled(socket, peer, message, now_ns);
+            self.answer_as_profiled(local, socket, peer, message, now_ns);
             return;
         }
         self.tally.counts.notify_count += 1;
-        if self.phase == Phase::Changes {
-            let wait_ns = self.clock.now().saturating_sub(self.waiting_since_ns);
+        let wait_ns = self.clock.now().saturating_sub(self.waiting_since_ns);
+        self.tally.series.at(now_ns).take_notify(wait_ns);
+        if matches!(self.kind(), Some(StepKind::Changes { .. })) {
             self.tally.wait.record(wait_ns);
         }
-        let taken = self.answer_as_profiled(socket, peer, message, now_ns);
+        let taken = self.answer_as_profiled(local, socket, peer, message, now_ns);
         match sequence {
             Sequence::Reused => self.tally.counts.duplicate_count += 1,
             Sequence::Falling => self.tally.counts.out_of_order_count += 1,
@@ -131,28 +161,58 @@ impl Generator {
             return;
         }
         let content_type = message.header(HeaderName::ContentType).unwrap_or_default();
-        let extension = self.watcher(local).extension;
-        let read = self.bodies.read(extension, content_type, message.body());
-        let Some(document) = read else {
-            self.tally.counts.unparsable_count += 1;
-            return;
-        };
-        let watcher = self.watcher(local);
-        let owed = watcher.notify_owed;
-        if let Some(version) = document.version {
-            let before = watcher.document_version.replace(version);
-            // A refresh may repeat the document it asks for, version and all.
-            let risen = before.is_none_or(|before| version > before || owed && version == before);
-            self.tally.counts.out_of_order_count += u64::from(!risen);
+        match self.watcher(local).watched {
+            Watched::Single(extension) => {
+                let owed = self.watcher(local).notify_owed;
+                let member = Member { local, place: 0, extension };
+                let told = self.take_document(member, content_type, message.body(), owed, now_ns);
+                // News may come between the refresh and its NOTIFY, so only a repeat pays the debt.
+                if told == Some(Told::Nothing) && owed {
+                    self.tally.counts.refresh_notify_count += 1;
+                    self.watcher(local).notify_owed = false;
+                } else if told == Some(Told::Nothing) {
+                    self.tally.counts.duplicate_count += 1;
+                }
+            }
+            Watched::List(_) => self.take_list(local, content_type, message.body(), now_ns),
         }
-        self.judge(local, document.lamp, owed, now_ns);
     }
 
-    fn judge(&mut self, local: u32, lamp: lamp::Lamp, owed: bool, now_ns: Nanos) {
-        let watcher = self.watcher(local);
-        let (extension, mut view) = (watcher.extension, watcher.view);
-        let judgement = self.track(extension, |timeline| timeline.judge(&mut view, lamp, now_ns));
-        self.watcher(local).view = view;
+    /// Takes the document of one extension; `may_repeat`: it was asked for.
+    pub(super) fn take_document(
+        &mut self,
+        member: Member,
+        content_type: &[u8],
+        body: &[u8],
+        may_repeat: bool,
+        now_ns: Nanos,
+    ) -> Option<Told> {
+        let Some(document) = self.bodies.read(member.extension, content_type, body) else {
+            self.tally.counts.unparsable_count += 1;
+            return None;
+        };
+        if let Some(version) = document.version {
+            let edge = self.edge(member);
+            let before = edge.take_document_version(version);
+            // A refresh may repeat the document it asks for, version and all.
+            let risen =
+                before.is_none_or(|before| version > before || may_repeat && version == before);
+            self.tally.counts.out_of_order_count += u64::from(!risen);
+        }
+        Some(self.judge(member, document.lamp, now_ns))
+    }
+
+    /// The record of a watcher and one of its extensions.
+    pub(super) fn edge(&mut self, member: Member) -> &mut Edge {
+        let first = self.watchers[member.local as usize].first_edge as usize;
+        &mut self.edges[first + member.place]
+    }
+
+    fn judge(&mut self, member: Member, lamp: Lamp, now_ns: Nanos) -> Told {
+        let mut view = self.edge(member).view;
+        let judgement =
+            self.track(member.extension, |timeline| timeline.judge(&mut view, lamp, now_ns));
+        self.edge(member).view = view;
         let counts = &mut self.tally.counts;
         match judgement {
             Judgement::First => {}
@@ -169,31 +229,33 @@ impl Generator {
                 counts.delivered_count += u64::from(needed);
                 counts.ambiguous_count += u64::from(ambiguous);
                 // The news that a run's first states are set is no change to be timed.
-                if matches!(self.phase, Phase::Changes | Phase::Settle) {
-                    self.tally.from_intended.record(now_ns.saturating_sub(intended_ns));
+                if self.changes_step > 0 {
+                    let intended_ns = now_ns.saturating_sub(intended_ns);
+                    self.tally.from_intended.record(intended_ns);
                     self.tally.from_sent.record(now_ns.saturating_sub(sent_ns));
+                    self.tally.series.at(now_ns).take_latency(intended_ns);
+                    let behaviour = self.watchers[member.local as usize].behaviour;
+                    let behaviour = &mut self.tally.behaviours[usize::from(behaviour)];
+                    behaviour.steps.entry(self.changes_step).or_default().record(intended_ns);
                 }
             }
-            // News may come between the refresh and its NOTIFY, so only a repeat pays the debt.
-            Judgement::Repeat if owed => {
-                counts.refresh_notify_count += 1;
-                self.watcher(local).notify_owed = false;
-            }
-            Judgement::Repeat => counts.duplicate_count += 1,
+            Judgement::Repeat => return Told::Nothing,
             Judgement::Regressed => counts.out_of_order_count += 1,
             Judgement::Untrue => counts.untrue_count += 1,
         }
+        Told::Something
     }
 
     /// Answers as the profile says; whether the watcher took the NOTIFY.
     fn answer_as_profiled(
         &mut self,
+        local: u32,
         socket: u16,
         peer: SocketAddr,
         message: &Message<'_>,
         now_ns: Nanos,
     ) -> bool {
-        let profile = self.scenario.answers;
+        let profile = self.profile(local);
         match profile.draw(&mut self.random) {
             Answer::Lost => {
                 self.tally.counts.answer_lost_count += 1;
@@ -205,6 +267,10 @@ impl Generator {
                 self.tally.counts.answer_refused_count += u64::from(refused);
                 if profile.delay.is_zero() {
                     self.answer(socket, peer, message, status, false);
+                    if profile.duplicate > 0.0 && self.random.f64() < profile.duplicate {
+                        self.tally.counts.answer_duplicated_count += 1;
+                        self.answer(socket, peer, message, status, false);
+                    }
                 } else {
                     let start = self.buffer().len();
                     write_answer(message, status, None, self.buffer());

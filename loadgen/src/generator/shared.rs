@@ -1,55 +1,12 @@
-//! What the threads of a run share: the phase, and live figures for whoever watches.
+//! What the threads of a run share: the step, and live figures for whoever watches.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::Nanos;
 use crate::lamp::LampSet;
 
-/// The phases of a run, in order.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-#[repr(u8)]
-pub enum Phase {
-    /// The first state of every extension is set; nobody watches yet.
-    Prime,
-    /// Watchers subscribe.
-    Subscribe,
-    /// Nothing is asked for.
-    Warmup,
-    /// States change.
-    Changes,
-    /// The last NOTIFYs arrive.
-    Settle,
-    /// Lamps have been compared with the truth; subscriptions end.
-    Unsubscribe,
-    /// Threads return.
-    Done,
-}
-
-impl Phase {
-    /// All phases in order.
-    pub const ALL: [Phase; 7] = [
-        Phase::Prime,
-        Phase::Subscribe,
-        Phase::Warmup,
-        Phase::Changes,
-        Phase::Settle,
-        Phase::Unsubscribe,
-        Phase::Done,
-    ];
-
-    /// The name used in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Phase::Prime => "prime",
-            Phase::Subscribe => "subscribe",
-            Phase::Warmup => "warm-up",
-            Phase::Changes => "changes",
-            Phase::Settle => "settle",
-            Phase::Unsubscribe => "unsubscribe",
-            Phase::Done => "done",
-        }
-    }
-}
+/// Number of a step: 0 before the first, then 1 to their count, and one more when all is done.
+pub type StepNumber = usize;
 
 /// News from whoever changes states, told to every generator thread *before* the change is sent,
 /// so that no NOTIFY can overtake it.
@@ -86,14 +43,20 @@ pub struct Live {
     pub outstanding_count: AtomicU64,
     /// Subscriptions ended as asked.
     pub left_count: AtomicU64,
-    /// The phase the thread has reached.
-    pub phase: AtomicU8,
+    /// SUBSCRIBEs of this step that are not sent or not answered yet.
+    pub pending_count: AtomicU64,
+    /// Half of the latencies of the last second are at or below it; 0: there were none.
+    pub p50_ns: AtomicU64,
+    /// 99 % of them are.
+    pub p99_ns: AtomicU64,
+    /// The step the thread has reached.
+    pub step: AtomicUsize,
 }
 
 /// Shared by all threads of a run.
 #[derive(Debug)]
 pub struct Shared {
-    phase: AtomicU8,
+    step: AtomicUsize,
     start_ns: AtomicU64,
     failed: AtomicBool,
     /// One per generator thread.
@@ -113,29 +76,35 @@ pub struct Totals {
     pub outstanding_count: u64,
     /// Subscriptions ended as asked.
     pub left_count: u64,
+    /// SUBSCRIBEs of this step that are not sent or not answered yet.
+    pub pending_count: u64,
+    /// p50 of the last second's latencies, of the slowest thread.
+    pub p50_ns: Nanos,
+    /// p99 of them.
+    pub p99_ns: Nanos,
 }
 
 impl Shared {
     /// For `core_count` generator threads.
     pub fn new(core_count: usize) -> Shared {
         Shared {
-            phase: AtomicU8::new(Phase::Prime as u8),
+            step: AtomicUsize::new(0),
             start_ns: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             live: (0..core_count).map(|_| Live::default()).collect(),
         }
     }
 
-    /// Begins `phase` at `start_ns`.
-    pub fn enter(&self, phase: Phase, start_ns: Nanos) {
+    /// Begins `step` at `start_ns`.
+    pub fn enter(&self, step: StepNumber, start_ns: Nanos) {
         self.start_ns.store(start_ns, Ordering::Relaxed);
-        self.phase.store(phase as u8, Ordering::Release);
+        self.step.store(step, Ordering::Release);
     }
 
-    /// The current phase and its start.
-    pub fn phase(&self) -> (Phase, Nanos) {
-        let phase = Phase::ALL[usize::from(self.phase.load(Ordering::Acquire))];
-        (phase, self.start_ns.load(Ordering::Relaxed))
+    /// The current step and its start.
+    pub fn step(&self) -> (StepNumber, Nanos) {
+        let step = self.step.load(Ordering::Acquire);
+        (step, self.start_ns.load(Ordering::Relaxed))
     }
 
     /// A thread cannot go on.
@@ -148,9 +117,9 @@ impl Shared {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Whether every thread has begun `phase`.
-    pub fn all_in(&self, phase: Phase) -> bool {
-        self.live.iter().all(|live| live.phase.load(Ordering::Acquire) >= phase as u8)
+    /// Whether every thread has begun `step`.
+    pub fn all_in(&self, step: StepNumber) -> bool {
+        self.live.iter().all(|live| live.step.load(Ordering::Acquire) >= step)
     }
 
     /// The figures of all threads together.
@@ -162,6 +131,9 @@ impl Shared {
             totals.notify_count += live.notify_count.load(Ordering::Relaxed);
             totals.outstanding_count += live.outstanding_count.load(Ordering::Relaxed);
             totals.left_count += live.left_count.load(Ordering::Relaxed);
+            totals.pending_count += live.pending_count.load(Ordering::Relaxed);
+            totals.p50_ns = totals.p50_ns.max(live.p50_ns.load(Ordering::Relaxed));
+            totals.p99_ns = totals.p99_ns.max(live.p99_ns.load(Ordering::Relaxed));
         }
         totals
     }

@@ -6,6 +6,8 @@ use lampfield_wire::{CSeq, HeaderName, Message, NameAddr, parse_expires};
 use super::Generator;
 use super::timers::Asked;
 use crate::clock::{Nanos, SECOND};
+use crate::population::Watched;
+use crate::request::Asking;
 use crate::watcher::{RemoteDialog, Stage, Watcher};
 
 /// Refreshes are spread over these shares of the granted time, so that subscriptions made in a
@@ -17,8 +19,13 @@ impl Generator {
     pub(super) fn ask(&mut self, local: u32, intended_ns: Nanos, now_ns: Nanos) {
         let watcher = self.watcher(local);
         watcher.stage = Stage::Asking;
-        let extension = watcher.extension;
-        self.track(extension, crate::truth::Timeline::join);
+        let watched = watcher.watched;
+        watcher.notify_owed = matches!(watched, Watched::List(_));
+        self.asking_count += 1;
+        for member in 0..self.scenario.population.member_count(watched) {
+            let extension = self.scenario.population.member(watched, member);
+            self.track(extension, crate::truth::Timeline::join);
+        }
         self.tally.counts.subscribe_sent_count += 1;
         self.start_transaction(local, intended_ns, now_ns);
     }
@@ -31,6 +38,14 @@ impl Generator {
         }
         self.depart(local, Stage::Leaving);
         self.start_transaction(local, intended_ns, now_ns);
+    }
+
+    /// Refreshes a subscription that is there.
+    pub(super) fn refresh(&mut self, local: u32, intended_ns: Nanos, now_ns: Nanos) {
+        if self.watcher(local).is_active() {
+            self.watcher(local).notify_owed = true;
+            self.start_transaction(local, intended_ns, now_ns);
+        }
     }
 
     /// Retransmits, gives up and refreshes what is due.
@@ -47,10 +62,7 @@ impl Generator {
             self.give_up(asked);
         }
         while let Some(local) = self.refreshes.take_due(now_ns) {
-            if self.watcher(local).is_active() {
-                self.watcher(local).notify_owed = true;
-                self.start_transaction(local, now_ns, now_ns);
-            }
+            self.refresh(local, now_ns, now_ns);
         }
     }
 
@@ -68,10 +80,11 @@ impl Generator {
             self.tally.counts.stray_response_count += u64::from(!again);
             return;
         }
-        if status < 200 {
+        if status < 200 || self.is_lost_on_the_way(local) {
             return;
         }
         self.watcher(local).answered = true;
+        self.open_count -= 1;
         let stage = self.watcher(local).stage;
         match stage {
             Stage::Leaving => {
@@ -83,8 +96,16 @@ impl Generator {
             }
             Stage::Asking => self.refuse(local, status.to_string()),
             Stage::Active => self.lose(local, format!("refresh answered {status}")),
-            Stage::Idle | Stage::Left | Stage::Failed => {}
+            Stage::Idle | Stage::Left | Stage::Failed | Stage::Dead => {}
         }
+    }
+
+    /// Draws whether a datagram for this watcher is lost before it arrives.
+    pub(super) fn is_lost_on_the_way(&mut self, local: u32) -> bool {
+        let share = self.profile(local).receive_loss;
+        let lost = share > 0.0 && self.random.f64() < share;
+        self.tally.counts.receive_lost_count += u64::from(lost);
+        lost
     }
 
     /// A watcher is established once it has both the 2xx and a NOTIFY.
@@ -92,6 +113,7 @@ impl Generator {
         let watcher = self.watcher(local);
         if watcher.stage == Stage::Asking && watcher.answered && watcher.told {
             watcher.stage = Stage::Active;
+            self.asking_count -= 1;
             self.tally.counts.established_count += 1;
         }
     }
@@ -117,7 +139,9 @@ impl Generator {
         ((local as usize) < self.watchers.len()).then_some(local)
     }
 
-    fn start_transaction(&mut self, local: u32, intended_ns: Nanos, now_ns: Nanos) {
+    pub(super) fn start_transaction(&mut self, local: u32, intended_ns: Nanos, now_ns: Nanos) {
+        // One that is replaced by a newer one waits no longer.
+        self.open_count += usize::from(self.watcher(local).answered);
         let watcher = self.watcher(local);
         watcher.cseq += 1;
         watcher.answered = false;
@@ -131,12 +155,16 @@ impl Generator {
         let watcher = &self.watchers[local as usize];
         let leaving = watcher.stage == Stage::Leaving;
         let expires_s = if leaving { 0 } else { self.scenario.expires_s };
-        let extension = &self.scenario.extensions[watcher.extension as usize];
         let (index, socket) = (self.first_watcher + local, watcher.socket);
-        let address = self.local_addr(socket);
+        let asking = Asking {
+            index,
+            watcher,
+            local: self.local_addr(socket),
+            expires_s,
+            scenario: &self.scenario,
+        };
         let start = self.outgoing_bytes.len();
-        let out = &mut self.outgoing_bytes;
-        self.shape.write(index, watcher, extension, address, expires_s, out);
+        self.shape.write(&asking, &mut self.outgoing_bytes);
         self.queue(socket, self.scenario.target, start);
     }
 
@@ -170,7 +198,9 @@ impl Generator {
             (Stage::Asking, true) => self.refuse(asked.watcher, "no first NOTIFY".into()),
             (Stage::Active, false) => self.lose(asked.watcher, "refresh not answered".into()),
             (Stage::Leaving, false) => {
-                self.watcher(asked.watcher).stage = Stage::Failed;
+                self.open_count -= 1;
+                let watcher = self.watcher(asked.watcher);
+                (watcher.stage, watcher.answered) = (Stage::Failed, true);
                 self.tally.counts.unsubscribe_failed_count += 1;
                 let reason = "un-SUBSCRIBE not answered".into();
                 *self.tally.endings.entry(reason).or_default() += 1;

@@ -1,5 +1,5 @@
-//! Timers of a generator thread. Every delay here is one of a few constants, so each is a queue
-//! in order of time, and arming or passing a timer costs a push or a pop.
+//! Timers of a generator thread. Delays of SUBSCRIBEs are a few constants, so each is a queue in
+//! order of time, and arming or passing a timer costs a push or a pop.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -95,8 +95,45 @@ impl Refreshes {
     }
 }
 
+/// Things that wait, each as long as it likes.
+#[derive(Debug)]
+pub(crate) struct Delayed<T> {
+    by_time: BTreeMap<(Nanos, u64), T>,
+    pushed_count: u64,
+}
+
+impl<T> Default for Delayed<T> {
+    fn default() -> Delayed<T> {
+        Delayed { by_time: BTreeMap::new(), pushed_count: 0 }
+    }
+}
+
+impl<T> Delayed<T> {
+    /// Lets `item` wait until `at_ns`.
+    pub(crate) fn push(&mut self, at_ns: Nanos, item: T) {
+        self.by_time.insert((at_ns, self.pushed_count), item);
+        self.pushed_count += 1;
+    }
+
+    /// The next one whose time has come.
+    pub(crate) fn take_due(&mut self, now_ns: Nanos) -> Option<T> {
+        let first = self.by_time.first_entry()?;
+        (first.key().0 <= now_ns).then(|| first.remove())
+    }
+
+    /// When the next one is due.
+    pub(crate) fn next_ns(&self) -> Option<Nanos> {
+        self.by_time.keys().next().map(|(at_ns, _)| *at_ns)
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.by_time.len()
+    }
+}
+
 /// Takes the front of a queue whose time has come.
-pub(crate) fn take_due<T>(queue: &mut VecDeque<(Nanos, T)>, now_ns: Nanos) -> Option<T> {
+fn take_due<T>(queue: &mut VecDeque<(Nanos, T)>, now_ns: Nanos) -> Option<T> {
     if queue.front()?.0 > now_ns {
         return None;
     }
@@ -136,6 +173,17 @@ mod tests {
         let first = transactions.take_retransmit(SECOND, unanswered);
         assert_eq!(first, Some(Asked { watcher: 4, cseq: 1 }));
         assert_eq!(transactions.take_retransmit(SECOND, unanswered), None);
+    }
+
+    #[test]
+    fn delayed_things_come_in_the_order_of_their_times() {
+        let mut delayed = Delayed::default();
+        for (at_ns, item) in [(30, 'c'), (10, 'a'), (30, 'd'), (20, 'b')] {
+            delayed.push(at_ns, item);
+        }
+        assert_eq!((delayed.take_due(9), delayed.next_ns(), delayed.len()), (None, Some(10), 4));
+        let order: String = std::iter::from_fn(|| delayed.take_due(30)).collect();
+        assert_eq!(order, "abcd");
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! The result of a run: built once, printed for people ([`text`]) and as JSON.
+//! The result of a run: built once, printed for people ([`text`]), as JSON and as a page with
+//! plots ([`html`]).
 //!
 //! The JSON is described by `report.schema.json`; a test holds the two together.
 
+pub mod html;
+mod plot;
 pub mod text;
 
 use std::collections::BTreeMap;
@@ -11,7 +14,7 @@ use serde::Serialize;
 use crate::measure::Quantiles;
 
 /// Version of the JSON's shape; rises when a field changes its meaning or goes away.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Everything a run found.
 #[derive(Clone, Debug, Serialize)]
@@ -38,6 +41,12 @@ pub struct Report {
     pub latency: Option<LatencyPart>,
     /// The lamps.
     pub lamps: LampsPart,
+    /// Lists, if the run has any.
+    pub lists: Option<ListsPart>,
+    /// How different watchers fared.
+    pub behaviours: Vec<BehaviourPart>,
+    /// The run over time.
+    pub series: SeriesPart,
     /// The generator itself.
     pub generator: GeneratorPart,
     /// `rsip` beside our scanner.
@@ -50,15 +59,20 @@ pub struct Report {
 #[derive(Clone, Debug, Serialize)]
 #[expect(missing_docs, reason = "the names are those of the options")]
 pub struct ScenarioPart {
+    pub name: String,
     pub target: String,
     pub event: &'static str,
     pub accept: String,
     pub extensions_count: usize,
     pub watchers_count: usize,
+    pub lists_count: usize,
+    pub list_members_count: usize,
+    pub list_watchers_count: usize,
+    pub edges_count: usize,
     pub sockets_count: usize,
     pub cores_count: usize,
     pub expires_s: u32,
-    pub subscribe_rate_per_s: f64,
+    pub subscribe_rate_per_s: Option<f64>,
     pub changes_rate_per_s: f64,
     pub duration_s: f64,
     pub change_by: String,
@@ -70,13 +84,17 @@ pub struct ScenarioPart {
 #[derive(Clone, Debug, Serialize)]
 pub struct PhasePart {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// How long it took.
     pub duration_s: f64,
     /// NOTIFYs received in it.
     pub notify_count: u64,
     /// CPU of all generator threads in it.
     pub cpu_s: f64,
+    /// Lamps that did not show the newest state when it was over.
+    pub outstanding_count: u64,
+    /// From the time a change of this phase was due; none without changes, or without a claim.
+    pub latency: Option<Quantiles>,
 }
 
 /// Subscribing.
@@ -164,6 +182,14 @@ pub struct NotifyPart {
     pub answer_lost_count: u64,
     /// Refused as the profile says.
     pub answer_refused_count: u64,
+    /// Answers sent twice as the profile says.
+    pub answer_duplicated_count: u64,
+    /// Datagrams lost before they arrived, as the profile says.
+    pub receive_lost_count: u64,
+    /// Watchers switched off as their behaviour says; they are not judged.
+    pub dead_watchers_count: u64,
+    /// NOTIFYs, sent again or not, that these got.
+    pub dead_notify_count: u64,
 }
 
 /// Latency of NOTIFYs on both clocks.
@@ -192,6 +218,103 @@ pub struct LampsPart {
     pub missing_count: u64,
     /// Truth unknown.
     pub unjudged_count: u64,
+}
+
+/// NOTIFYs of lists. The first eight after the means are errors, the last ones facts.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListsPart {
+    /// NOTIFYs with a list.
+    pub notify_count: u64,
+    /// Those with the whole list.
+    pub full_count: u64,
+    /// Bytes of a body.
+    pub body_bytes_mean: f64,
+    /// Members in a body.
+    pub members_mean: f64,
+    /// Lists inside lists.
+    pub inner_lists_count: u64,
+    /// The errors below together.
+    pub errors_count: u64,
+    /// Versions skipped.
+    pub version_gap_count: u64,
+    /// Versions not rising.
+    pub version_back_count: u64,
+    /// First NOTIFYs without the whole list.
+    pub first_not_full_count: u64,
+    /// SUBSCRIBEs not followed by the whole list.
+    pub full_state_missing_count: u64,
+    /// Content-IDs without a part.
+    pub cid_unresolved_count: u64,
+    /// Members that do not belong to the list.
+    pub stranger_count: u64,
+    /// Members named twice in one NOTIFY.
+    pub member_twice_count: u64,
+    /// NOTIFYs that are no list.
+    pub not_a_list_count: u64,
+    /// Lists asked for again after a skipped version.
+    pub resubscribed_count: u64,
+    /// Parts nothing refers to.
+    pub part_orphaned_count: u64,
+    /// Lamps that went dark because the member was gone.
+    pub member_gone_count: u64,
+    /// Members named without a state.
+    pub member_without_state_count: u64,
+    /// Members whose instance id changed.
+    pub instance_changed_count: u64,
+    /// First versions other than 0.
+    pub first_version_not_zero_count: u64,
+}
+
+/// A share of the watchers.
+#[derive(Clone, Debug, Serialize)]
+pub struct BehaviourPart {
+    /// Its name.
+    pub name: String,
+    /// Share of all watchers.
+    pub share: f64,
+    /// Their lamps.
+    pub lamps: LampsPart,
+    /// Their latency, phase by phase.
+    pub latency: Vec<PhaseLatency>,
+}
+
+/// Latency in one phase, from the time a change was due.
+#[derive(Clone, Debug, Serialize)]
+pub struct PhaseLatency {
+    /// Name of the phase.
+    pub phase: String,
+    /// The latency.
+    pub times: Quantiles,
+}
+
+/// The run over time.
+#[derive(Clone, Debug, Serialize)]
+pub struct SeriesPart {
+    /// Width of a point.
+    pub width_s: f64,
+    /// The points, from the start of the run on.
+    pub points: Vec<SeriesPoint>,
+}
+
+/// One stretch of time.
+#[derive(Clone, Debug, Serialize)]
+pub struct SeriesPoint {
+    /// Its start.
+    pub at_s: f64,
+    /// NOTIFYs received.
+    pub notify_per_s: f64,
+    /// Changes sent.
+    pub changes_per_s: f64,
+    /// Latencies in it.
+    pub p50_ms: Option<f64>,
+    /// 99 % of them.
+    pub p99_ms: Option<f64>,
+    /// All of them.
+    pub max_ms: Option<f64>,
+    /// Greatest lateness of a change.
+    pub late_ms: f64,
+    /// Longest wait of a NOTIFY for us, at most.
+    pub wait_ms: f64,
 }
 
 /// The generator itself.

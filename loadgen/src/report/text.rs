@@ -17,7 +17,8 @@ fn write_summary(report: &Report, out: &mut String) -> Result {
     let scenario = &report.scenario;
     writeln!(
         out,
-        "lampload fanout: {} watchers of {} extensions at {} ({}, {} sockets, {} cores, seed {})",
+        "lampload {}: {} watchers of {} extensions at {} ({}, {} sockets, {} cores, seed {})",
+        scenario.name,
         scenario.watchers_count,
         scenario.extensions_count,
         scenario.target,
@@ -26,12 +27,24 @@ fn write_summary(report: &Report, out: &mut String) -> Result {
         scenario.cores_count,
         scenario.seed
     )?;
+    if scenario.lists_count > 0 {
+        writeln!(
+            out,
+            "{} lists of {} members, {} watchers of lists, {} lamps",
+            scenario.lists_count,
+            scenario.list_members_count,
+            scenario.list_watchers_count,
+            scenario.edges_count
+        )?;
+    }
     writeln!(out)?;
     write_phases(report, out)?;
     write_subscribe(report, out)?;
     write_changes(report, out)?;
     write_latency(report, out)?;
     write_lamps(report, out)?;
+    write_lists(report, out)?;
+    write_behaviours(report, out)?;
     write_generator(report, out)?;
     write_thresholds(&report.thresholds, out)?;
     writeln!(out, "outcome: {} (exit code {})", report.outcome, report.exit_code)
@@ -169,6 +182,73 @@ fn write_lamps(report: &Report, out: &mut String) -> Result {
     )
 }
 
+fn write_lists(report: &Report, out: &mut String) -> Result {
+    let Some(lists) = &report.lists else {
+        return Ok(());
+    };
+    writeln!(
+        out,
+        "lists: {} NOTIFYs, {} of them whole, {:.0} bytes and {:.1} members each; {} errors",
+        lists.notify_count,
+        lists.full_count,
+        lists.body_bytes_mean,
+        lists.members_mean,
+        lists.errors_count
+    )?;
+    let figures = [
+        ("skipped versions", lists.version_gap_count),
+        ("versions not rising", lists.version_back_count),
+        ("first NOTIFYs not whole", lists.first_not_full_count),
+        ("SUBSCRIBEs without the whole list", lists.full_state_missing_count),
+        ("Content-IDs without a part", lists.cid_unresolved_count),
+        ("members of other lists", lists.stranger_count),
+        ("members named twice", lists.member_twice_count),
+        ("NOTIFYs that are no list", lists.not_a_list_count),
+        ("lists asked for again (fact)", lists.resubscribed_count),
+        ("parts nothing refers to (fact)", lists.part_orphaned_count),
+        ("members gone (fact)", lists.member_gone_count),
+        ("members without a state (fact)", lists.member_without_state_count),
+        ("instance ids that changed (fact)", lists.instance_changed_count),
+        ("first versions other than 0 (fact)", lists.first_version_not_zero_count),
+    ];
+    for (name, count) in figures.iter().filter(|(_, count)| *count > 0) {
+        writeln!(out, "  {count} {name}")?;
+    }
+    Ok(())
+}
+
+fn write_behaviours(report: &Report, out: &mut String) -> Result {
+    if report.behaviours.len() < 2 {
+        return Ok(());
+    }
+    writeln!(out, "behaviours:")?;
+    for part in &report.behaviours {
+        writeln!(
+            out,
+            "  {:<12} {:>5.1} % of watchers, wrong lamps {} of {}",
+            part.name,
+            part.share * 100.0,
+            part.lamps.wrong_lamps_count,
+            part.lamps.judged_count
+        )?;
+        for phase in &part.latency {
+            write_row(&format!("    in {}", phase.phase), Some(&phase.times), out)?;
+        }
+    }
+    let notify = &report.notify;
+    writeln!(
+        out,
+        "  lost on the way {}, answers lost {}, sent twice {}, refused {}; {} dead watchers got {} \
+         NOTIFYs",
+        notify.receive_lost_count,
+        notify.answer_lost_count,
+        notify.answer_duplicated_count,
+        notify.answer_refused_count,
+        notify.dead_watchers_count,
+        notify.dead_notify_count
+    )
+}
+
 fn write_generator(report: &Report, out: &mut String) -> Result {
     let part = &report.generator;
     write!(out, "generator: busiest thread {:.0} % of a core", part.cpu_share_max * 100.0)?;
@@ -202,7 +282,7 @@ fn write_thresholds(thresholds: &[Threshold], out: &mut String) -> Result {
         let actual = threshold.actual.map_or("nothing measured".into(), |actual| {
             if actual.fract() == 0.0 { format!("{actual}") } else { format!("{actual:.3}") }
         });
-        writeln!(out, "--{:<18} {:>12} {:>18}  {word}", threshold.name, threshold.limit, actual)?;
+        writeln!(out, "{:<20} {:>12} {:>18}  {word}", threshold.name, threshold.limit, actual)?;
     }
     Ok(())
 }

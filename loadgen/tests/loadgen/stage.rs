@@ -72,7 +72,12 @@ impl Drop for Target {
 
 /// `lampload fanout` with exactly these words.
 pub(crate) fn fanout(words: &[&str]) -> Run {
-    let output = Command::new(LAMPLOAD).arg("fanout").args(words).output().expect("lampload runs");
+    lampload(&[&["fanout"], words].concat())
+}
+
+/// `lampload` with exactly these words.
+pub(crate) fn lampload(words: &[&str]) -> Run {
+    let output = Command::new(LAMPLOAD).args(words).output().expect("lampload runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Run {
         code: output.status.code().expect("an exit code"),

@@ -1,21 +1,41 @@
 //! A run as asked for, checked against the limits: everything the threads need to know.
+//!
+//! It comes from a scenario file ([`load`]) or from the options of `lampload fanout`, which fill
+//! the same tables ([`file`]) and pass the same checks ([`check`]).
 
+pub mod check;
+pub mod file;
+pub mod load;
+mod phases;
+pub mod step;
+
+pub use self::phases::CALL_STATES;
+
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::answer::AnswerProfile;
+use self::file::Thresholds;
+use self::step::Step;
+use crate::answer::Behaviour;
 use crate::lamp::{BodyFormat, DeviceState};
-use crate::plan::Pick;
+use crate::population::Population;
 
-/// One fan-out run.
+/// One run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
+    /// Its name in reports.
+    pub name: String,
     /// The server under test.
     pub target: SocketAddr,
     /// Domain in From, To and Request-URI.
     pub domain: String,
-    /// Extensions watched; watcher i watches number i modulo their count.
+    /// Names of the extensions.
     pub extensions: Vec<String>,
+    /// Their numbers by name.
+    pub numbers: HashMap<String, u32>,
+    /// Who watches what.
+    pub population: Population,
     /// Watchers, one subscription each.
     pub watcher_count: usize,
     /// Local sockets over all threads.
@@ -24,46 +44,41 @@ pub struct Scenario {
     pub sources: Sources,
     /// Event package.
     pub event: &'static str,
-    /// Accept header.
+    /// Accept header of a subscription to one extension; the leaf formats of a list.
     pub accept: String,
     /// Body format expected, which decides how states look.
     pub format: BodyFormat,
     /// Subscription length asked for, in seconds.
     pub expires_s: u32,
-    /// SUBSCRIBEs (and un-SUBSCRIBEs) a second.
-    pub subscribe_rate: f64,
-    /// Changes a second.
-    pub changes_rate: f64,
-    /// Length of the change phase.
-    pub duration: Duration,
-    /// Pause between the last subscription and the first change.
-    pub warmup: Duration,
-    /// Longest wait for outstanding NOTIFYs after the last change.
-    pub settle_max: Duration,
     /// How states are set.
     pub change_by: ChangeBy,
     /// Device name of an extension, with `{exten}`.
     pub device_template: String,
     /// The cycle of states; every extension starts in the first one.
     pub states: Vec<DeviceState>,
-    /// Order of the extensions.
-    pub pick: Pick,
-    /// Set every extension to the first state before subscribing.
-    pub prime: bool,
-    /// End the subscriptions at the end.
-    pub unsubscribe: bool,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
     /// Generator threads.
     pub core_count: usize,
     /// Pin generator threads to cores, the first one to this.
     pub pin_from_core: Option<usize>,
-    /// How NOTIFYs are answered.
-    pub answers: AnswerProfile,
+    /// How watchers behave; the first one is what remains of them.
+    pub behaviours: Vec<Behaviour>,
     /// Every how many messages the second reader looks at one; 0 never.
     pub second_reader_every: u32,
     /// Lateness of the generator itself above which no number is claimed.
     pub own_lateness_max: Duration,
     /// Seed of everything random.
     pub seed: u64,
+}
+
+/// A scenario with the limits it is judged by.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The run.
+    pub scenario: Scenario,
+    /// Its limits.
+    pub thresholds: Thresholds,
 }
 
 /// Local addresses.
@@ -136,9 +151,9 @@ impl Scenario {
         crate::template::fill(&self.device_template, extension, "", "")
     }
 
-    /// Changes of the whole run, the first states not counted.
-    pub fn change_count(&self) -> u64 {
-        (self.changes_rate * self.duration.as_secs_f64()).floor() as u64
+    /// The user part of what a watcher subscribes to.
+    pub fn watched_name(&self, watched: crate::population::Watched) -> String {
+        self.population.name(watched, &self.extensions)
     }
 }
 

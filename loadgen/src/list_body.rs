@@ -1,0 +1,211 @@
+//! The body of a list NOTIFY, read (RFC 4662 section 5): which members it tells of, and the
+//! document of each.
+//!
+//! Nesting is followed as deep as the multipart reader goes. What breaks a rule is counted and
+//! the rest is read on: the counters shall show what a server does wrong, not hide it.
+
+use lampfield_wire::{InstanceState, Multipart, Part, RlmiFacts, RlmiInstance};
+
+/// A list as one NOTIFY tells it, inner lists resolved.
+#[derive(Debug, Default)]
+pub struct ListBody<'a> {
+    /// Version of the outermost list.
+    pub version: u32,
+    /// Whether the outermost list is whole.
+    pub is_full: bool,
+    /// Whether all inner lists are whole, too: then nobody is left out.
+    pub is_whole: bool,
+    /// The members.
+    pub entries: Vec<Entry<'a>>,
+    /// Inner lists.
+    pub inner_count: u64,
+    /// Content-IDs that no part has.
+    pub unresolved_count: u64,
+    /// Parts that nothing refers to.
+    pub orphan_count: u64,
+}
+
+/// One member.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    /// User part of its URI.
+    pub user: String,
+    /// Hash of its instance's id; 0 without an instance.
+    pub instance_hash: u32,
+    /// What is told of it.
+    pub state: EntryState<'a>,
+}
+
+/// What is told of a member.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EntryState<'a> {
+    /// A document and its content type.
+    Document(&'a [u8], &'a [u8]),
+    /// It is not there any more.
+    Gone,
+    /// Nothing is known yet.
+    Nothing,
+}
+
+/// Reads a body.
+///
+/// # Errors
+///
+/// Says what cannot be read.
+pub fn read<'a>(content_type: &'a [u8], body: &'a [u8]) -> Result<ListBody<'a>, String> {
+    let outer = Multipart::from_content_type(content_type).map_err(|error| error.to_string())?;
+    let mut list = ListBody { is_whole: true, ..ListBody::default() };
+    (list.version, list.is_full) = read_level(&outer, body, &mut list)?;
+    Ok(list)
+}
+
+/// Reads one list and those inside it; returns its version, and whether it is full. The depth is
+/// bounded by [`Multipart::nested`].
+fn read_level<'a>(
+    multipart: &Multipart<'a>,
+    body: &'a [u8],
+    list: &mut ListBody<'a>,
+) -> Result<(u32, bool), String> {
+    let parts: Result<Vec<Part<'a>>, _> = multipart.parts(body).collect();
+    let parts = parts.map_err(|error| error.to_string())?;
+    let root = (0..parts.len()).find(|index| multipart.is_root(*index, &parts[*index]));
+    let root = root.ok_or("no root part")?;
+    let facts = RlmiFacts::parse(parts[root].body).map_err(|error| error.to_string())?;
+    list.is_whole &= facts.is_full;
+    // Parts mostly come in the order of the members: the search starts behind the last one found.
+    let mut next = 0;
+    let mut used = vec![false; parts.len()];
+    used[root] = true;
+    for resource in &facts.resources {
+        let instance = chosen(&resource.instances);
+        let cid = instance.and_then(|instance| instance.cid.as_deref());
+        let part = cid.and_then(|cid| {
+            let order = (next..parts.len()).chain(0..next);
+            order.into_iter().find(|index| parts[*index].content_id == Some(cid.as_bytes()))
+        });
+        if let Some(index) = part {
+            (next, used[index]) = (index + 1, true);
+            if parts[index].is("multipart/related") {
+                list.inner_count += 1;
+                let inner = multipart.nested(&parts[index]).map_err(|error| error.to_string())?;
+                read_level(&inner, parts[index].body, list)?;
+                continue;
+            }
+        }
+        list.unresolved_count += u64::from(cid.is_some() && part.is_none());
+        let state = match (instance.map(|instance| instance.state), part) {
+            (Some(InstanceState::Terminated), _) => EntryState::Gone,
+            (Some(_), Some(index)) => EntryState::Document(
+                parts[index].content_type.unwrap_or_default(),
+                parts[index].body,
+            ),
+            _ => EntryState::Nothing,
+        };
+        let instance_hash = instance.map_or(0, |it| crate::watcher::branch_hash(it.id.as_bytes()));
+        list.entries.push(Entry { user: user_of(&resource.uri), instance_hash, state });
+    }
+    list.orphan_count += used.iter().filter(|used| !**used).count() as u64;
+    Ok((facts.version, facts.is_full))
+}
+
+/// The instance that shows the member's state: an active one if there is any.
+fn chosen(instances: &[RlmiInstance]) -> Option<&RlmiInstance> {
+    let active = instances.iter().find(|instance| instance.state != InstanceState::Terminated);
+    active.or(instances.first())
+}
+
+/// `sip:alice@h` and `alice` are alike: some servers name members without scheme.
+fn user_of(uri: &str) -> String {
+    let rest = uri.split_once(':').filter(|(scheme, _)| matches!(*scheme, "sip" | "sips" | "pres"));
+    let rest = rest.map_or(uri, |(_, rest)| rest);
+    rest.split('@').next().unwrap_or(rest).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TYPE: &[u8] = b"multipart/related;type=\"application/rlmi+xml\";boundary=bb";
+
+    fn resource(user: &str, instance: &str) -> String {
+        format!("<resource uri=\"sip:{user}@h\">{instance}</resource>")
+    }
+
+    fn body(full: bool, resources: &str, parts: &str) -> String {
+        format!(
+            "--bb\r\nContent-ID: <l@h>\r\nContent-Type: application/rlmi+xml\r\n\r\n\
+             <list xmlns=\"urn:ietf:params:xml:ns:rlmi\" uri=\"sip:l@h\" version=\"7\" \
+             fullState=\"{full}\">{resources}</list>\r\n{parts}--bb--\r\n"
+        )
+    }
+
+    fn part(cid: &str, content_type: &str, body: &str) -> String {
+        format!("--bb\r\nContent-ID: <{cid}>\r\nContent-Type: {content_type}\r\n\r\n{body}\r\n")
+    }
+
+    fn users(list: &ListBody<'_>) -> String {
+        let users: Vec<&str> = list.entries.iter().map(|entry| entry.user.as_str()).collect();
+        users.join(" ")
+    }
+
+    #[test]
+    fn members_find_their_documents_whatever_their_order() {
+        let active = |cid| format!("<instance id=\"i\" state=\"active\" cid=\"{cid}\"/>");
+        let ended = "<instance id=\"t\" state=\"terminated\" reason=\"noresource\"/>";
+        let resources = [
+            resource("a", &active("p1@h")),
+            resource("b", &active("p2@h")),
+            resource("c", ended),
+            resource("d", ""),
+            resource("e", &active("none@h")),
+        ];
+        let parts =
+            part("p2@h", "x/b", "B") + &part("p1@h", "x/a", "A") + &part("p3@h", "x/c", "C");
+        let text = body(true, &resources.concat(), &parts);
+        let list = read(TYPE, text.as_bytes()).expect("readable");
+        assert_eq!((list.version, list.is_full, list.is_whole), (7, true, true));
+        assert_eq!(users(&list), "a b c d e");
+        let states: Vec<EntryState<'_>> = list.entries.iter().map(|entry| entry.state).collect();
+        assert_eq!(
+            states,
+            [
+                EntryState::Document(b"x/a", b"A"),
+                EntryState::Document(b"x/b", b"B"),
+                EntryState::Gone,
+                EntryState::Nothing,
+                EntryState::Nothing,
+            ]
+        );
+        assert_eq!((list.unresolved_count, list.orphan_count), (1, 1));
+        let hashes: Vec<u32> = list.entries.iter().map(|entry| entry.instance_hash).collect();
+        assert!(hashes[0] == hashes[1] && hashes[0] != hashes[2] && hashes[3] == 0);
+    }
+
+    #[test]
+    fn inner_lists_are_resolved_and_a_partial_one_leaves_the_whole_open() {
+        let active = "<instance id=\"i\" state=\"active\" cid=\"in@h\"/>";
+        for inner_full in [true, false] {
+            let inner = body(inner_full, &resource("x", ""), "").replace("bb", "cc");
+            let content_type = "multipart/related;type=\"application/rlmi+xml\";boundary=cc";
+            let parts = part("in@h", content_type, &inner);
+            let text = body(true, &(resource("sub", active) + &resource("y", "")), &parts);
+            let list = read(TYPE, text.as_bytes()).expect("readable");
+            assert_eq!((users(&list).as_str(), list.inner_count), ("x y", 1));
+            assert_eq!((list.is_full, list.is_whole), (true, inner_full));
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        for (content_type, text) in [
+            (&b"application/pidf+xml"[..], body(true, "", "")),
+            (TYPE, "no part".into()),
+            (TYPE, body(true, "", "").replace("version=\"7\"", "")),
+            (TYPE, body(true, "", "").replace("--bb--", "")),
+        ] {
+            assert!(read(content_type, text.as_bytes()).is_err(), "{text}");
+        }
+        assert_eq!(user_of("sips:a@b"), "a");
+        assert_eq!(user_of("a"), "a");
+    }
+}
