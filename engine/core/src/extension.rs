@@ -59,9 +59,9 @@ pub(crate) struct Group {
     /// What they see; `None` for a free place.
     pub(crate) view: Option<GroupView>,
     pub(crate) body: Rc<Body>,
-    /// Slots of their subscriptions, about in the order of next hops.
+    /// Slots of their subscriptions, those of one next hop about side by side.
     pub(crate) watchers: Vec<u32>,
-    /// Watchers that may stand out of order.
+    /// Watchers that may stand apart from the others of their hop.
     pub(crate) misplaced_count: u32,
     /// Rises with every report.
     pub(crate) generation: u32,
@@ -82,7 +82,7 @@ pub(crate) struct GroupView {
 }
 
 impl Group {
-    /// Whether a fan-out is worth a sort first: one watcher in eight out of order costs little,
+    /// Whether a fan-out is worth a sort first: one watcher in eight astray costs little,
     /// a sort after every join would cost more than the fan-out.
     pub(crate) fn is_disordered(&self) -> bool {
         self.misplaced_count as usize * 8 > self.watchers.len()

@@ -68,6 +68,11 @@ impl Hop {
         self.flow.transport != Transport::Udp
     }
 
+    /// Whether several subscriptions go there.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.subscription_count > 1
+    }
+
     /// Takes a place in the window, if there is one and nobody waits.
     pub(crate) fn try_take(&mut self) -> bool {
         let free = self.in_flight < self.window && self.waiting.is_empty();

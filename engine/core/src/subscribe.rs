@@ -227,7 +227,10 @@ impl Shard {
         subscription.position = group.watchers.len() as u32;
         let slot = self.subscriptions.next_slot();
         let last_hop = group.watchers.last().map(|&last| self.subscriptions[last].hop);
-        group.misplaced_count += u32::from(last_hop > Some(subscription.hop));
+        // Others go there, and they may stand elsewhere.
+        let is_shared = self.hops.get(subscription.hop).is_shared();
+        let is_apart = last_hop.is_some_and(|last_hop| last_hop != subscription.hop);
+        group.misplaced_count += u32::from(is_shared && is_apart);
         group.watchers.push(slot);
         // One more lies between a running fan-out and those it has still to visit.
         group.unvisited_count += u32::from(group.cursor.is_some());
