@@ -329,7 +329,7 @@ impl ShardLoop {
         }
         if let Some(pause) = self.moderation.before_sleep() {
             let time = at_most.map_or(pause, |at_most| at_most.min(pause));
-            return self.sleeper.pause(time).await;
+            return self.sleeper.pause(time);
         }
         match self.sleeper.sleep(at_most).await {
             Woken::Message(message) => self.woken_by = Some(message),
