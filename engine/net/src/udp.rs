@@ -103,6 +103,7 @@ impl UdpPort {
             send_buffer_bytes: 0,
             gro: true,
             local_address: address.ip().is_unspecified(),
+            rarely_fragment: true,
         };
         Ok(Self {
             socket: BatchSocket::bind(address, &options)?,

@@ -27,6 +27,9 @@ pub struct SocketOptions {
     pub gro: bool,
     /// Learn the local address of every datagram: needed when bound to a wildcard address.
     pub local_address: bool,
+    /// Spare every IPv4 datagram the search for an identification, which is for its fragments
+    /// (RFC 6864 section 4.1), unless it is too long for its path and must have some.
+    pub rarely_fragment: bool,
 }
 
 /// A non-blocking UDP socket, IPv4 or IPv6 (never both), for batches of datagrams.
@@ -36,6 +39,7 @@ pub struct SocketOptions {
 pub struct BatchSocket {
     fd: OwnedFd,
     local: SocketAddr,
+    rarely_fragments: bool,
     counts: Cell<SendCounts>,
 }
 
@@ -78,12 +82,14 @@ impl BatchSocket {
             };
             set_option(&fd, level, name, 1)?;
         }
+        let rarely_fragments =
+            options.rarely_fragment && address.is_ipv4() && may_fragment(&fd, false).is_ok();
         set_option(&fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
         let (raw, length) = RawAddress::encode(address);
         // SAFETY: `raw` is a valid address of `length` bytes that outlives the call.
         check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const raw).cast(), length) })?;
         let local = local_addr(fd.as_fd())?;
-        Ok(Self { fd, local, counts: Cell::default() })
+        Ok(Self { fd, local, rarely_fragments, counts: Cell::default() })
     }
 
     /// The address the socket is bound to, with the real port.
@@ -144,9 +150,21 @@ impl BatchSocket {
     pub fn send(&self, batch: &[Datagram<'_>]) -> usize {
         let mut counts = self.counts.get();
         let fd = self.fd.as_raw_fd();
-        let done = send::send_batch(batch, &mut counts, |chunk| send::send_some(fd, chunk));
+        let done = send::send_batch(batch, &mut counts, |chunk| match send::send_some(fd, chunk) {
+            Err(error) if self.rarely_fragments && is_too_long(&error) => self.send_long(chunk),
+            result => result,
+        });
         self.counts.set(counts);
         done
+    }
+
+    /// Sends the first of `chunk` in fragments.
+    fn send_long(&self, chunk: &[Datagram<'_>]) -> io::Result<usize> {
+        may_fragment(&self.fd, true)?;
+        let result = send::send_some(self.fd.as_raw_fd(), &chunk[..1]);
+        // Refused only for a value the kernel does not know, and it took this one before.
+        let _ = may_fragment(&self.fd, false);
+        result
     }
 
     /// What became of everything sent so far.
@@ -197,6 +215,17 @@ pub(crate) fn get_option(fd: &impl AsRawFd, level: c_int, name: c_int) -> io::Re
     // SAFETY: `into` has room for an int, which is what `length` says.
     check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, into, &raw mut length) })?;
     Ok(value)
+}
+
+fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
+/// Lets the kernel send fragments of what is too long for its path, as it does by default, or
+/// refuse it. An identification is spared only when it must not (`ip_select_ident`).
+fn may_fragment(fd: &OwnedFd, may: bool) -> io::Result<()> {
+    let how = if may { libc::IP_PMTUDISC_WANT } else { libc::IP_PMTUDISC_DO };
+    set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, how)
 }
 
 /// Asks for a larger buffer, past the system's limit if allowed, and takes what it gets.
@@ -318,6 +347,24 @@ mod tests {
         let got: Vec<_> = read(&to, &mut into, 2).into_iter().map(|(_, _, bytes)| bytes).collect();
         assert_eq!(got, [b"first".to_vec(), b"last".to_vec()]);
         assert_eq!(into.counts().truncated_count, 1);
+    }
+
+    /// Where the loopback's MTU is small, the long ones leave in fragments.
+    #[test]
+    fn a_socket_that_rarely_fragments_sends_long_datagrams_all_the_same() {
+        for loopback in ["127.0.0.1:0", "[::1]:0"] {
+            let options = SocketOptions { rarely_fragment: true, ..Default::default() };
+            let (from, to) = (bind(loopback, options), bind(loopback, SocketOptions::default()));
+            let lengths = [900, 9_000, 900, 30_000, 70_000, 900];
+            let texts = lengths.map(|length| vec![b'a'; length]);
+            let batch =
+                texts.each_ref().map(|text| Datagram::new(to.local_addr(), text.as_slice()));
+            assert_eq!(from.send(&batch), 6);
+            assert_eq!((from.send_counts().sent_count, from.send_counts().too_long_count), (5, 1));
+            let got = read(&to, &mut ReceiveBatch::new(8, 65_536), 5);
+            let got: Vec<_> = got.iter().map(|(_, _, bytes)| bytes.len()).collect();
+            assert_eq!(got, [900, 9_000, 900, 30_000, 900]);
+        }
     }
 
     #[test]
