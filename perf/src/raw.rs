@@ -1,14 +1,17 @@
 //! The bare system calls: what one datagram out and one in cost on core 0 without any program.
 //!
-//! One thread plays both sides, so nobody is woken: `sendto` of NOTIFY-sized datagrams to sockets
-//! of their own (timed), their answers (not timed), `recvfrom` of these (timed). A program that
-//! sends every NOTIFY by itself cannot be cheaper than this. Medians over many rounds, CPU time
-//! of the thread.
+//! One thread plays both sides, so nobody is woken: NOTIFY-sized datagrams to sockets of their own
+//! (timed), their answers (not timed), reading these (timed). A program that sends every NOTIFY by
+//! itself cannot be cheaper than this. Medians over many rounds, CPU time of the thread. Two ways:
+//! `sendto` and `recvfrom` with few sockets, all of it in the caches; and as a shard does it, in
+//! batches and with as many sockets as the run had.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use lampfield_net::sys::{pin_thread_to_core, thread_cpu_time};
+use lampfield_net::sys::{
+    BatchSocket, Datagram, ReceiveBatch, SocketOptions, pin_thread_to_core, thread_cpu_time,
+};
 use serde::Serialize;
 
 use crate::sizes::Sizes;
@@ -16,7 +19,7 @@ use crate::sizes::Sizes;
 /// Sizes for when no server was asked.
 pub(crate) const TYPICAL: Sizes = Sizes { notify_bytes: 900, answer_bytes: 330 };
 
-/// Sockets of the other side.
+/// Sockets of the other side with `sendto`.
 const PEER_COUNT: usize = 1024;
 
 /// Datagrams per round; a default receive buffer holds some 90.
@@ -51,45 +54,86 @@ pub(crate) fn describe(cost: &RawCost) -> String {
     )
 }
 
-/// Measures in a thread of its own, on core 0.
+/// Measures `sendto` and `recvfrom` in a thread of its own, on core 0.
 pub(crate) fn measure(sizes: Sizes) -> anyhow::Result<RawCost> {
     let sizes = sizes.check()?;
+    on_core_0(move || {
+        let server = UdpSocket::bind("127.0.0.1:0")?;
+        let (notify, mut buffer) = (vec![b'n'; sizes.notify_bytes], vec![0; 65_536]);
+        rounds(sizes, PEER_COUNT, server.local_addr()?, |part| match part {
+            Part::Send(peers) => {
+                peers.iter().try_for_each(|peer| server.send_to(&notify, peer.1).map(|_| ()))
+            }
+            Part::Receive => (0..ROUND).try_for_each(|_| server.recv(&mut buffer).map(|_| ())),
+        })
+    })
+}
+
+/// Measures `sendmmsg` and `recvmmsg` on a socket like a shard's, with so many sockets.
+pub(crate) fn measure_batched(sizes: Sizes, peer_count: usize) -> anyhow::Result<RawCost> {
+    let sizes = sizes.check()?;
+    on_core_0(move || {
+        let options = SocketOptions { gro: true, rarely_fragment: true, ..Default::default() };
+        let server = BatchSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)), &options)?;
+        let (notify, mut batch) =
+            (vec![b'n'; sizes.notify_bytes], ReceiveBatch::new(ROUND, 65_536));
+        rounds(sizes, peer_count.max(ROUND), server.local_addr(), |part| {
+            match part {
+                Part::Send(peers) => {
+                    let datagrams: Vec<_> =
+                        peers.iter().map(|peer| Datagram::new(peer.1, &notify)).collect();
+                    server.send(&datagrams);
+                }
+                Part::Receive => {
+                    server.receive(&mut batch)?;
+                }
+            }
+            Ok(())
+        })
+    })
+}
+
+/// The server's part of a round.
+enum Part<'a> {
+    Send(&'a [(UdpSocket, SocketAddr)]),
+    Receive,
+}
+
+fn on_core_0(
+    measure: impl FnOnce() -> std::io::Result<RawCost> + Send + 'static,
+) -> anyhow::Result<RawCost> {
     let thread = std::thread::spawn(move || {
         pin_thread_to_core(0)?;
-        measure_here(sizes)
+        measure()
     });
     thread.join().unwrap_or_else(|_| Err(std::io::Error::other("it panicked"))).map_err(Into::into)
 }
 
-fn measure_here(sizes: Sizes) -> std::io::Result<RawCost> {
-    let server = UdpSocket::bind("127.0.0.1:0")?;
-    let server_address = server.local_addr()?;
-    let peers: Vec<(UdpSocket, _)> = (0..PEER_COUNT)
+fn rounds(
+    sizes: Sizes,
+    peer_count: usize,
+    server: SocketAddr,
+    mut part: impl FnMut(Part<'_>) -> std::io::Result<()>,
+) -> std::io::Result<RawCost> {
+    let peers: Vec<(UdpSocket, _)> = (0..peer_count)
         .map(|_| {
             let peer = UdpSocket::bind("127.0.0.1:0")?;
             let address = peer.local_addr()?;
             Ok((peer, address))
         })
         .collect::<std::io::Result<_>>()?;
-    let (notify, answer) = (vec![b'n'; sizes.notify_bytes], vec![b'a'; sizes.answer_bytes]);
-    let mut buffer = vec![0; 65_536];
+    let (answer, mut buffer) = (vec![b'a'; sizes.answer_bytes], vec![0; 65_536]);
     let (mut sends, mut receives) = (Vec::new(), Vec::new());
-    for round in 0..ROUND_COUNT {
-        let start = round * ROUND % PEER_COUNT;
-        let peers = &peers[start..start + ROUND];
+    for peers in peers.chunks_exact(ROUND).cycle().take(ROUND_COUNT) {
         let begun = thread_cpu_time();
-        for (_, address) in peers {
-            server.send_to(&notify, address)?;
-        }
+        part(Part::Send(peers))?;
         sends.push(thread_cpu_time() - begun);
         for (peer, _) in peers {
             peer.recv_from(&mut buffer)?;
-            peer.send_to(&answer, server_address)?;
+            peer.send_to(&answer, server)?;
         }
         let begun = thread_cpu_time();
-        for _ in peers {
-            server.recv_from(&mut buffer)?;
-        }
+        part(Part::Receive)?;
         receives.push(thread_cpu_time() - begun);
     }
     Ok(RawCost { sizes, send_us: median_us(sends), receive_us: median_us(receives) })
@@ -107,8 +151,10 @@ mod tests {
 
     #[test]
     fn system_calls_take_time_and_not_much() {
-        let cost = measure(TYPICAL).expect("measured");
-        assert!(cost.send_us > 0.2 && cost.receive_us > 0.05, "{cost:?}");
-        assert!(cost.total_us() < 1_000.0, "{cost:?}");
+        for cost in [measure(TYPICAL), measure_batched(TYPICAL, 200)] {
+            let cost = cost.expect("measured");
+            assert!(cost.send_us > 0.2 && cost.receive_us > 0.05, "{cost:?}");
+            assert!(cost.total_us() < 1_000.0, "{cost:?}");
+        }
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Outcome {
     /// Memory added per subscription; absent for few watchers.
     pub(crate) bytes_per_subscription: Option<f64>,
     pub(crate) raw: RawCost,
+    /// As a shard does it: in batches, with as many sockets.
+    pub(crate) batched: RawCost,
     pub(crate) load: Load,
 }
 
@@ -87,10 +89,11 @@ impl Runner {
         let dir = TempDir::new()?;
         let outcome = self.measure(case, &dir.0).with_context(|| describe(case))?;
         eprintln!(
-            "{:<40} {:8.2} us/NOTIFY, raw {:.2} ({} answered), {} wrong lamps",
+            "{:<40} {:8.2} us/NOTIFY, raw {:.2}, batched {:.2} ({} answered), {} wrong lamps",
             describe(case),
             outcome.cpu_us_per_notify,
             outcome.raw.total_us(),
+            outcome.batched.total_us(),
             outcome.load.notify_count,
             outcome.load.wrong_lamps,
         );
@@ -107,7 +110,8 @@ impl Runner {
         drop(process);
         // At once after the run: the same machine with the same neighbours.
         let raw = raw::measure(sizes)?;
-        outcome(case, sizes, empty, readings, raw, load)
+        let batched = raw::measure_batched(sizes, case.sockets)?;
+        outcome(case, sizes, (empty, readings), (raw, batched), load)
     }
 
     fn start(&self, case: &Case, dir: &Path) -> anyhow::Result<(Started, Target)> {
@@ -132,9 +136,8 @@ impl Runner {
 fn outcome(
     case: &Case,
     sizes: Sizes,
-    empty: Usage,
-    readings: Readings,
-    raw: RawCost,
+    (empty, readings): (Usage, Readings),
+    (raw, batched): (RawCost, RawCost),
     load: Load,
 ) -> anyhow::Result<Outcome> {
     anyhow::ensure!(
@@ -153,6 +156,7 @@ fn outcome(
         bytes_per_subscription: (case.watchers >= BYTES_FROM_WATCHERS)
             .then(|| grown as f64 / case.watchers as f64),
         raw,
+        batched,
         load,
     })
 }
@@ -176,7 +180,8 @@ mod tests {
         let case = Case::steady(Server::Lampfield { shards: 1 }, 1_000, 1, 10);
         let readings = Readings { subscribed: usage(100, 3_000_000), settled: usage(700, 9) };
         let raw = RawCost { sizes: raw::TYPICAL, send_us: 2.0, receive_us: 1.0 };
-        let of = |load| outcome(&case, raw::TYPICAL, usage(50, 2_000_000), readings, raw, load);
+        let usage = (usage(50, 2_000_000), readings);
+        let of = |load| outcome(&case, raw::TYPICAL, usage, (raw, raw), load);
         let load = Load { notify_count: 100_000, established_count: 1_000, ..Load::default() };
         let found = of(load.clone()).expect("complete");
         assert!((found.cpu_us_per_notify - 6.0).abs() < 1e-9);

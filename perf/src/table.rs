@@ -8,9 +8,9 @@ use crate::run::Outcome;
 /// Writes everything that was found.
 pub(crate) fn write(outcomes: &[Outcome]) -> String {
     let mut text = String::from(
-        "\nserver               watchers  ext. sockets  NOTIFYs  us CPU per   raw   ratio  bytes per \
+        "\nserver               watchers  ext. sockets  NOTIFYs  us CPU per   raw   ratio batched bytes per \
          p50/p99 ms       repeated wrong\n                                             \
-         answered NOTIFY+200 us/N  to raw subscript.                  NOTIFYs lamps\n",
+         answered NOTIFY+200 us/N  to raw   us/N  subscript.                  NOTIFYs lamps\n",
     );
     for outcome in outcomes {
         line(&mut text, outcome);
@@ -27,7 +27,7 @@ pub(crate) fn write(outcomes: &[Outcome]) -> String {
 }
 
 fn line(text: &mut String, outcome: &Outcome) {
-    let Outcome { case, load, raw, .. } = outcome;
+    let Outcome { case, load, raw, batched, .. } = outcome;
     let bytes =
         outcome.bytes_per_subscription.map_or("-".to_owned(), |bytes| format!("{bytes:.0}"));
     let latency = match (load.latency_ms_p50, load.latency_ms_p99) {
@@ -36,7 +36,7 @@ fn line(text: &mut String, outcome: &Outcome) {
     };
     let _ = writeln!(
         text,
-        "{:<20} {:>8} {:>5} {:>7} {:>8} {:>10.2} {:>5.2} {:>7.2} {bytes:>10} {latency:<16} {:>8} \
+        "{:<20} {:>8} {:>5} {:>7} {:>8} {:>10.2} {:>5.2} {:>7.2} {:>7.2} {bytes:>9} {latency:<16} {:>8} \
          {:>5}",
         case.name(),
         case.watchers,
@@ -46,6 +46,7 @@ fn line(text: &mut String, outcome: &Outcome) {
         outcome.cpu_us_per_notify,
         raw.total_us(),
         outcome.cpu_us_per_notify / raw.total_us(),
+        batched.total_us(),
         load.retransmitted_count,
         load.wrong_lamps,
     );
@@ -135,12 +136,14 @@ mod tests {
     use crate::raw::{RawCost, TYPICAL};
 
     fn found(server: Server, watchers: usize, cpu_us_per_notify: f64) -> Outcome {
+        let raw = RawCost { sizes: TYPICAL, send_us: 2.5, receive_us: 0.5 };
         Outcome {
             case: Case::steady(server, watchers, 1, 10),
             sizes: TYPICAL,
             cpu_us_per_notify,
             bytes_per_subscription: Some(500.0),
-            raw: RawCost { sizes: TYPICAL, send_us: 2.5, receive_us: 0.5 },
+            raw,
+            batched: raw,
             load: Load::default(),
         }
     }
