@@ -244,9 +244,9 @@ eventfilter(header(Exten),method(exact))=lamp9
 
 #[test]
 fn wait_event_returns_what_is_queued_or_waits_for_it_or_for_the_time() {
-    let node = Node::start(ami_config());
+    let lab = start();
     let (mut client, mut teller) =
-        (Client::login(&node, "lab", "off"), Client::login(&node, "lab", "off"));
+        (Client::login(&lab, "lab", "off"), Client::login(&lab, "lab", "off"));
     let complete = |client: &mut Client| {
         client.until(|message| value(message, "Event") == "WaitEventComplete")
     };
@@ -264,5 +264,5 @@ fn wait_event_returns_what_is_queued_or_waits_for_it_or_for_the_time() {
     assert_eq!(value(&client.message().unwrap(), "Ping"), "Pong");
     let reply = client.ask("Action: WaitEvent\r\nTimeout: soon");
     assert_eq!(value(&reply, "Message"), "Timeout must be a number of seconds");
-    node.stop();
+    lab.stop();
 }
