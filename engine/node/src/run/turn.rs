@@ -325,7 +325,7 @@ impl ShardLoop {
         }
         if self.pressure() == Pressure::Stopped {
             // Sockets that nobody reads would wake it at once.
-            return self.sleeper.pause(at_most.unwrap_or(RETRY_AFTER)).await;
+            return self.sleeper.pause(at_most.unwrap_or(RETRY_AFTER));
         }
         if let Some(pause) = self.moderation.before_sleep() {
             let time = at_most.map_or(pause, |at_most| at_most.min(pause));
