@@ -5,6 +5,7 @@
 
 mod range;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +95,17 @@ pub enum ListError {
     /// Groups of nobody, or of too many.
     #[error("a group has 1 to {max} members, not {0}", max = range::GROUP_SIZE_MAX)]
     GroupSize(u32),
+}
+
+impl fmt::Display for ListItem {
+    /// As it is written: `exten` or `exten@context`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        match &self.context {
+            Some(context) => write!(f, "@{context}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Lists {

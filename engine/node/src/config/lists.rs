@@ -25,8 +25,8 @@ impl Items {
         if self.seen.insert((Arc::clone(&item.name), item.context.clone())) {
             self.items.push(item);
         } else {
-            let text = format!("'{}' is a member of this list already; ignored here", shown(&item));
-            problems.warn(place, text);
+            problems
+                .warn(place, format!("'{item}' is a member of this list already; ignored here"));
         }
     }
 
@@ -119,9 +119,8 @@ impl<'a> Check<'a> {
                     Member::List(Some(place)) => graph.lists[at].push(place),
                     Member::Nothing => {
                         let text = format!(
-                            "'{}' is neither a hint in the context of an endpoint nor a {} list: \
-                             left out of the list",
-                            shown(item),
+                            "'{item}' is neither a hint in the context of an endpoint nor a {} \
+                             list: left out of the list",
                             package.name()
                         );
                         problems.warn(&place_of(&list.origin), text);
@@ -268,13 +267,5 @@ impl Graph {
                 }
             }
         }
-    }
-}
-
-/// A member as it is written.
-fn shown(item: &ListItem) -> String {
-    match &item.context {
-        Some(context) => format!("{}@{context}", item.name),
-        None => item.name.to_string(),
     }
 }

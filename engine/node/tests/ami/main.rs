@@ -13,6 +13,7 @@ mod harness;
 #[path = "../shared/lab.rs"]
 mod lab;
 mod limits;
+mod lists;
 mod login;
 mod mutation;
 #[path = "../shared/phone.rs"]

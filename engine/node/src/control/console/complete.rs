@@ -4,7 +4,7 @@ use lampfield_core::command::{Answer, Query};
 use lampfield_core::placement::TenantId;
 
 use super::table::{COMMANDS, Names};
-use super::{Scope, words};
+use super::{Scope, lists, words};
 use crate::control::Node;
 
 /// Candidates offered. More are no help to anybody.
@@ -49,6 +49,7 @@ fn next_words(typed: &[String], last: &str) -> Vec<String> {
 async fn names_of(node: &Node, tenant: TenantId, names: Names, prefix: &str) -> Vec<String> {
     let (query, suffix) = match names {
         Names::None => return Vec::new(),
+        Names::Lists => return lists::names(node, tenant, prefix),
         Names::Extensions => (Query::Extensions(tenant), "@"),
         Names::CustomDevices | Names::Devices => (Query::Devices(tenant), ""),
         Names::Presentities => (Query::Presences(tenant), ""),

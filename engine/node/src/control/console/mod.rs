@@ -10,6 +10,7 @@ mod complete;
 mod explain;
 mod figures;
 mod hints;
+mod lists;
 mod server;
 mod states;
 mod subscriptions;
@@ -141,6 +142,8 @@ async fn run(
             subscriptions::pjsip_show(node, tenant, call_id).await
         }
         (Kind::Shards, []) => figures::shards(node).await,
+        (Kind::Lists, []) => Ok(lists::all(node, tenant)),
+        (Kind::Lists, [name]) => lists::one(node, tenant, name),
         (Kind::Net, []) => figures::net(node).await,
         (Kind::Counters, []) => figures::counters(node).await,
         (Kind::ShowUptime, []) => Ok(figures::uptime(node)),

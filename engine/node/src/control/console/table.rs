@@ -13,6 +13,7 @@ pub(super) enum Kind {
     DialplanReload,
     Explain,
     Help,
+    Lists,
     Net,
     PjsipSubscription,
     PjsipSubscriptionsInbound,
@@ -40,6 +41,7 @@ pub(super) enum Names {
     Extensions,
     CustomDevices,
     Devices,
+    Lists,
     Presentities,
 }
 
@@ -87,7 +89,7 @@ Examples:
 
 /// All commands, by name.
 #[rustfmt::skip]
-pub(super) const COMMANDS: [Command; 27] = {
+pub(super) const COMMANDS: [Command; 28] = {
     const fn own(words: &'static [&'static str], kind: Kind, names: Names, usage: &'static str, summary: &'static str) -> Command {
         Command { words, kind, names, node_wide: false, summary, usage }
     }
@@ -107,6 +109,7 @@ pub(super) const COMMANDS: [Command; 27] = {
         node(&["dialplan", "reload"], Kind::DialplanReload, "Usage: dialplan reload\n", "Read the configuration again"),
         own(&["explain"], Kind::Explain, Names::Extensions, "Usage: explain <exten>[@<context>]\n       Sources with values, ages and owners, how they add up, and who watches.\n", "Why a lamp shows what it shows"),
         own(&["help"], Kind::Help, Names::None, "Usage: help [command]\n", "List commands, or show how one is used"),
+        own(&["lists", "show"], Kind::Lists, Names::Lists, "Usage: lists show [name]\n       With a name, of each member what it is.\n", "Resource lists, or the members of one"),
         node(&["net"], Kind::Net, "Usage: net\n       What `waiting` says is now, all else is since start.\n", "Datagrams, connections and queues, summed and by shard"),
         own(&["pjsip", "show", "subscription", "inbound"], Kind::PjsipSubscription, Names::None, "Usage: pjsip show subscription inbound <call-id>\n", "Show one subscription of a watcher"),
         own(&["pjsip", "show", "subscriptions", "inbound"], Kind::PjsipSubscriptionsInbound, Names::None, "Usage: pjsip show subscriptions inbound\n", "List subscriptions of watchers"),

@@ -2,6 +2,7 @@
 //!
 //! Source: `reference/ami.md` sections 2, 5 and 6.
 
+mod lists;
 mod other;
 mod session;
 mod state;
@@ -147,7 +148,7 @@ impl Connection {
             Kind::ExtensionStateList => self.extension_state_list(&request).await?,
             Kind::SubscriptionsInbound => self.subscriptions_inbound(&request).await?,
             Kind::SubscriptionsOutbound => self.subscriptions_outbound(&request),
-            Kind::ResourceLists => self.resource_lists(&request),
+            Kind::ResourceLists => self.resource_lists(&request).await?,
         }
         Ok(Next::Continue)
     }

@@ -44,11 +44,6 @@ impl Connection {
         self.begin_list(request, "Following are Events for each outbound Subscription");
         self.end_list(request, "OutboundSubscriptionDetailComplete", 0);
     }
-
-    pub(super) fn resource_lists(&mut self, request: &Request) {
-        // The line end belongs to Asterisk's text; it would end the message early, so it goes.
-        self.error(request, "No resource lists found");
-    }
 }
 
 /// A state in Asterisk's words. A suspect watcher still is one, so it is active there.
