@@ -5,9 +5,10 @@
 //! checked on the shard it arrived at and again on the shard it belongs to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lampfield_wire::{
-    Essentials, Event, HeaderName, Message, NameAddr, UriParts, UserBuffer, decode_user,
+    Body, Essentials, Event, HeaderName, Message, NameAddr, UriParts, UserBuffer, decode_user,
     parse_expires, split_uri,
 };
 
@@ -16,6 +17,7 @@ use crate::auth::{Authenticator, Verdict};
 use crate::body::Format;
 use crate::config::{Config, Dialect, Endpoint, EndpointId};
 use crate::flow::Flow;
+use crate::pace::gap_of_event;
 use crate::package::Package;
 use crate::respond::Answer;
 
@@ -31,6 +33,8 @@ const fn default_format(package: Package) -> Format {
 pub(crate) const ALLOW_EVENTS: &str = "presence, dialog";
 /// Value of Allow.
 pub(crate) const ALLOW: &str = "OPTIONS, SUBSCRIBE";
+/// Extensions a request may require: RFC 4662 and RFC 5367.
+const KNOWN_EXTENSIONS: [&str; 2] = ["eventlist", crate::rls::RECIPIENT_LIST_SUBSCRIBE];
 /// Value of Accept in an answer to OPTIONS.
 pub(crate) const ACCEPT: &str = "application/pidf+xml, application/xpidf+xml, \
      application/cpim-pidf+xml, application/dialog-info+xml";
@@ -44,6 +48,11 @@ pub(crate) struct Basics<'a> {
     pub(crate) to: NameAddr<'a>,
     pub(crate) cseq: u32,
     pub(crate) branch: &'a [u8],
+    /// The sender understands resource lists (RFC 4662).
+    pub(crate) knows_lists: bool,
+    /// The state it has already (RFC 5839).
+    pub(crate) suppress: Option<&'a [u8]>,
+    pub(crate) body: Body<'a>,
 }
 
 /// Reads what every request must have.
@@ -55,11 +64,21 @@ pub(crate) fn basics<'a>(request: &Message<'a>) -> Result<Basics<'a>, Answer> {
     let broken = |text: &dyn std::fmt::Display| {
         Answer::new(400, "Bad Request").with("Warning", format!("399 lampfield \"{text}\""))
     };
-    let Essentials { call_id, from, to, cseq, via, .. } =
-        Essentials::read(request).map_err(|error| broken(&error))?;
+    let essentials = Essentials::read(request).map_err(|error| broken(&error))?;
+    let Essentials { call_id, from, to, cseq, via, body, .. } = essentials;
     let from_tag = from.tag().filter(|tag| !tag.is_empty());
     let from_tag = from_tag.ok_or_else(|| broken(&"From has no tag"))?;
-    Ok(Basics { call_id, from_tag, from, to, cseq, branch: via.branch.unwrap_or_default() })
+    Ok(Basics {
+        call_id,
+        from_tag,
+        from,
+        to,
+        cseq,
+        branch: via.branch.unwrap_or_default(),
+        knows_lists: essentials.supports_eventlist,
+        suppress: essentials.suppress_if_match,
+        body,
+    })
 }
 
 /// Who sent a request.
@@ -129,6 +148,9 @@ pub(crate) struct Wanted<'a> {
     /// Requested duration in seconds; `None`: the default.
     pub(crate) expires_s: Option<u32>,
     pub(crate) uri: UriParts<'a>,
+    pub(crate) package: Package,
+    /// Least distance between NOTIFYs it asks for (RFC 6446).
+    pub(crate) gap: Duration,
 }
 
 /// The watcher's Contact.
@@ -164,12 +186,18 @@ pub(crate) fn want<'a>(
     let digium = package == Package::Presence
         && format == Format::Pidf
         && request.header(HeaderName::UserAgent).is_some_and(is_digium);
-    Ok(Wanted { event, format, digium, target, expires_s, uri })
+    // An Asterisk does not know rates.
+    let gap = if rfc { gap_of_event(event) } else { Duration::ZERO };
+    Ok(Wanted { event, format, digium, target, expires_s, uri, package, gap })
 }
 
 fn check_require(request: &Message<'_>, rfc: bool) -> Result<(), Answer> {
     // Asterisk does not look at Require (trace 06).
-    let required: Vec<_> = request.values(HeaderName::Require).filter(|r| !r.is_empty()).collect();
+    let is_known = |tag: &[u8]| {
+        KNOWN_EXTENSIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    let required = request.values(HeaderName::Require).filter(|tag| !tag.is_empty());
+    let required: Vec<_> = required.filter(|tag| !is_known(tag)).collect();
     if !rfc || required.is_empty() {
         return Ok(());
     }

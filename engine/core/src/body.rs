@@ -152,6 +152,17 @@ impl Body {
         self.template.write_for(version, watcher_uri, out);
     }
 
+    /// As [`Body::len_for`], without padding: a list's NOTIFY has no use for documents of equal
+    /// length.
+    pub fn dense_len_for(&self, watcher_uri: &[u8]) -> usize {
+        self.template.dense_len_for(watcher_uri)
+    }
+
+    /// As [`Body::write_for`], without padding.
+    pub fn write_dense_for(&self, version: u32, watcher_uri: &[u8], out: &mut Vec<u8>) {
+        self.template.write_dense_for(version, watcher_uri, out);
+    }
+
     fn patch<'a>(&mut self, values: impl IntoIterator<Item = Value<'a>>) -> Result<bool, Misfit> {
         let mut changed = false;
         for (index, value) in values.into_iter().enumerate() {

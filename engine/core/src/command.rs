@@ -176,8 +176,10 @@ pub struct ExtensionRow {
     pub state: ExtensionState,
     /// What its presence sources add up to.
     pub presence: Presence,
-    /// How many subscriptions watch it.
+    /// How many subscriptions watch it, lists aside.
     pub watcher_count: u32,
+    /// How many documents of it go to shards whose lists show it.
+    pub list_shard_count: u32,
 }
 
 /// An inbound subscription.
@@ -185,7 +187,7 @@ pub struct ExtensionRow {
 pub struct SubscriptionRow {
     /// Endpoint name.
     pub endpoint: Arc<str>,
-    /// Watched extension.
+    /// Watched extension, or name of the list.
     pub exten: Arc<str>,
     /// Its context.
     pub context: Arc<str>,
@@ -211,8 +213,21 @@ pub struct SubscriptionRow {
     pub in_flight: bool,
     /// Milliseconds since the last acknowledgement; `None` before the first.
     pub acknowledged_age_ms: Option<u64>,
-    /// What the extension shows now.
-    pub extension_state: ExtensionState,
+    /// What the extension shows now; `None` for a list.
+    pub extension_state: Option<ExtensionState>,
+    /// What a list shows; `None` for a single extension.
+    pub members: Option<ListMembers>,
+}
+
+/// The members of a list subscription.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ListMembers {
+    /// How many there are, in nested lists too.
+    pub member_count: usize,
+    /// How many show something that was not sent yet.
+    pub waiting_count: usize,
+    /// Content type of their documents.
+    pub content_type: &'static str,
 }
 
 /// Why an extension is in its state.

@@ -1,6 +1,5 @@
 //! Extensions: a hint, the states it adds up to, and the watchers, grouped by what they see.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -10,6 +9,7 @@ use crate::body::{Body, Format, Shown, View};
 use crate::config::Dialect;
 use crate::dialplan::Hint;
 use crate::placement::TenantId;
+use crate::rls::Attachment;
 use crate::slab::Slab;
 use crate::source::{LinkId, Links};
 use crate::state::{DeviceAggregate, ExtensionState, Presence};
@@ -42,6 +42,8 @@ pub(crate) struct Extension {
     pub(crate) changed_at: Time,
     pub(crate) groups: Vec<Group>,
     pub(crate) watcher_count: u32,
+    /// Shards and documents: lists show it there.
+    pub(crate) attached_count: u32,
     /// Queries that wait until the sources are known.
     pub(crate) asked: Vec<(u64, Asked)>,
 }
@@ -58,7 +60,9 @@ pub(crate) enum Asked {
 pub(crate) struct Group {
     /// What they see; `None` for a free place.
     pub(crate) view: Option<GroupView>,
-    pub(crate) body: Rc<Body>,
+    pub(crate) body: Arc<Body>,
+    /// Shards that show the document in their lists.
+    pub(crate) attached: Vec<Attachment>,
     /// Slots of their subscriptions, those of one next hop about side by side.
     pub(crate) watchers: Vec<u32>,
     /// Watchers that may stand apart from the others of their hop.
@@ -72,7 +76,7 @@ pub(crate) struct Group {
 }
 
 /// The constant part of a group's document.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct GroupView {
     pub(crate) format: Format,
     pub(crate) dialect: Dialect,
@@ -86,6 +90,14 @@ impl Group {
     /// a sort after every join would cost more than the fan-out.
     pub(crate) fn is_disordered(&self) -> bool {
         self.misplaced_count as usize * 8 > self.watchers.len()
+    }
+
+    /// Gives the place back when nobody gets the document any more.
+    pub(crate) fn free_if_unused(&mut self) {
+        if self.watchers.is_empty() && self.attached.is_empty() {
+            (self.view, self.cursor, self.watchers) = (None, None, Vec::new());
+            self.misplaced_count = 0;
+        }
     }
 }
 
@@ -110,6 +122,11 @@ pub(crate) struct Change {
 }
 
 impl Extension {
+    /// Somebody sees it: a watcher, or a list.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watcher_count > 0 || self.attached_count > 0
+    }
+
     pub(crate) fn key(&self) -> ExtensionKey {
         (self.tenant, Arc::clone(&self.context), Arc::clone(&self.exten))
     }
@@ -154,10 +171,11 @@ impl Extension {
             return Some(at as u16);
         }
         let shown = Shown { state: self.shown_state(view.dialect), presence: &self.presence };
-        let body = Rc::new(Body::render(&view.view(&self.exten), &shown));
+        let body = Arc::new(Body::render(&view.view(&self.exten), &shown));
         let group = Group {
             view: Some(view),
             body,
+            attached: Vec::new(),
             watchers: Vec::new(),
             misplaced_count: 0,
             generation: 1,

@@ -73,10 +73,11 @@ impl Hop {
         self.subscription_count > 1
     }
 
-    /// Takes a place in the window, if there is one and nobody waits.
-    pub(crate) fn try_take(&mut self) -> bool {
+    /// Takes `places` in the window, if one is free and nobody waits. What takes more than one, a
+    /// long list, may reach beyond the window's end.
+    pub(crate) fn try_take(&mut self, places: u16) -> bool {
         let free = self.in_flight < self.window && self.waiting.is_empty();
-        self.in_flight += u32::from(free);
+        self.in_flight += if free { u32::from(places) } else { 0 };
         free
     }
 
@@ -85,19 +86,19 @@ impl Hop {
         self.waiting.push_back(slot);
     }
 
-    /// An answer came: gives the place back, and lets the window grow while it is the bound.
-    pub(crate) fn acked(&mut self, limits: &Limits) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    /// An answer came: gives the places back, and lets the window grow while it is the bound.
+    pub(crate) fn acked(&mut self, places: u16, limits: &Limits) {
+        self.give_back(places);
         self.acked += 1;
         if !self.waiting.is_empty() && self.window < limits.hop_window_max {
             self.window += 1;
         }
     }
 
-    /// T1 passed without an answer: gives the place back, and shrinks the window if that happens
+    /// T1 passed without an answer: gives the places back, and shrinks the window if that happens
     /// to more than one NOTIFY in eight.
-    pub(crate) fn lost(&mut self, now: Time, limits: &Limits) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    pub(crate) fn lost(&mut self, places: u16, now: Time, limits: &Limits) {
+        self.give_back(places);
         self.lost += 1;
         if now.since(self.judged_at) < limits.t1 {
             return;
@@ -108,19 +109,22 @@ impl Hop {
         (self.acked, self.lost, self.judged_at) = (0, 0, now);
     }
 
-    /// The place of a NOTIFY that will not be answered any more is given back.
-    pub(crate) fn give_back(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    /// The places of a NOTIFY that will not be answered any more are given back.
+    pub(crate) fn give_back(&mut self, places: u16) {
+        self.in_flight = self.in_flight.saturating_sub(u32::from(places));
     }
 
-    /// Takes a place for the subscription that waited longest.
-    pub(crate) fn take_for_waiting(&mut self) -> Option<u32> {
+    /// The subscription that waited longest, if there is a place for it.
+    pub(crate) fn next_waiting(&mut self) -> Option<u32> {
         if self.in_flight >= self.window {
             return None;
         }
-        let slot = self.waiting.pop_front()?;
-        self.in_flight += 1;
-        Some(slot)
+        self.waiting.pop_front()
+    }
+
+    /// Takes places for one that waited.
+    pub(crate) fn take(&mut self, places: u16) {
+        self.in_flight += u32::from(places);
     }
 }
 
@@ -238,12 +242,15 @@ mod tests {
         let mut hops = Hops::new(1);
         let id = hops.acquire(flow(1), &limits);
         let hop = hops.get_mut(id);
-        assert_eq!([hop.try_take(), hop.try_take(), hop.try_take()], [true, true, false]);
+        assert_eq!([1, 1, 1].map(|places| hop.try_take(places)), [true, true, false]);
         (10..13).for_each(|slot| hop.wait(slot));
-        hop.acked(&limits);
-        assert_eq!([hop.take_for_waiting(), hop.take_for_waiting()], [Some(10), Some(11)]);
-        assert_eq!((hop.take_for_waiting(), hop.window), (None, 3));
-        hop.lost(Time::from_secs(10), &limits);
+        hop.acked(1, &limits);
+        for waited in [10, 11] {
+            assert_eq!(hop.next_waiting(), Some(waited));
+            hop.take(1);
+        }
+        assert_eq!((hop.next_waiting(), hop.window), (None, 3));
+        hop.lost(1, Time::from_secs(10), &limits);
         assert_eq!(hop.window, 2, "one lost, one answered: halved, but not below the start");
     }
 }

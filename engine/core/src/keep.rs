@@ -9,15 +9,17 @@
 //! committed lies below. (No watcher takes a NOTIFY every millisecond; it must answer each one.)
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::EndpointId;
+use crate::config::{Dialect, EndpointId};
 use crate::dialplan::{Found, Hint};
 use crate::extension::{ExtensionId, GroupView};
 use crate::layout::{self, KeptSubscription, LAYOUT, Reader, Writer};
+use crate::pace::{Pace, gap_of_event};
 use crate::placement::TenantId;
 use crate::record::Record;
 use crate::state::{DeviceState, Presence, PresenceState};
-use crate::subscription::{Beginning, Lifecycle, Reason, Subscription, Texts};
+use crate::subscription::{Beginning, Lifecycle, Reason, Seat, Subscription, Text, Texts, Watched};
 use crate::tag::Tag;
 use crate::{Outputs, Shard, Time};
 
@@ -31,6 +33,7 @@ const CSEQ_SKIP_MAX: u32 = 4_000_000;
 const KIND_DEVICE: u8 = b'D';
 const KIND_PRESENCE: u8 = b'P';
 const KIND_SUBSCRIPTION: u8 = b'S';
+const KIND_LIST: u8 = b'L';
 
 impl Shard {
     pub(crate) fn keep_device(
@@ -82,9 +85,17 @@ impl Shard {
         let subscription = &mut self.subscriptions[slot];
         subscription.kept_cseq = subscription.cseq.saturating_add(CSEQ_HEAD_ROOM);
         let subscription = &self.subscriptions[slot];
-        let extension = &self.extensions[subscription.extension];
-        let group = &extension.groups[usize::from(subscription.group)];
-        let Some(view) = &group.view else { return };
+        let (view, tenant, context, name, uri) = match &subscription.watched {
+            Watched::Extension(seat) => {
+                let extension = &self.extensions[seat.extension];
+                let Some(view) = &extension.groups[usize::from(seat.group)].view else { return };
+                let (context, exten) = (&extension.context, &extension.exten);
+                (view, extension.tenant, context, exten, &view.entity)
+            }
+            Watched::List(list) => {
+                (&list.view, list.tenant, &list.context, list.name(), &list.request_uri)
+            }
+        };
         let endpoint = self.config.endpoints.get(subscription.endpoint.0 as usize);
         let left_ms = u64::from(subscription.expires_at_s) * 1000;
         let kept = KeptSubscription {
@@ -99,22 +110,26 @@ impl Shard {
             format: view.format,
             dialect: view.dialect,
             flow: self.hops.get(subscription.hop).flow,
-            tenant: extension.tenant,
+            tenant,
             endpoint: endpoint.map(|endpoint| &*endpoint.name).unwrap_or_default(),
-            context: &extension.context,
-            exten: &extension.exten,
-            entity: &view.entity,
+            context,
+            exten: name,
+            entity: uri,
             texts: subscription.texts.all(),
             state: subscription.state,
             granted_s: Some(subscription.granted_s),
             source: subscription.source,
         };
-        out.records.push(record(subscription_key(subscription.tag), Some(kept.write())));
+        let mut value = kept.write();
+        if let Watched::List(list) = &subscription.watched {
+            list.write(&mut value);
+        }
+        out.records.push(record(subscription_key(subscription), Some(value)));
     }
 
     pub(crate) fn forget_kept(&self, slot: u32, out: &mut Outputs) {
         if self.durable {
-            out.records.push(record(subscription_key(self.subscriptions[slot].tag), None));
+            out.records.push(record(subscription_key(&self.subscriptions[slot]), None));
         }
     }
 
@@ -127,7 +142,9 @@ impl Shard {
         match key.u8() {
             Some(KIND_DEVICE) => self.restore_source(key, value, false, now, out),
             Some(KIND_PRESENCE) => self.restore_source(key, value, true, now, out),
-            Some(KIND_SUBSCRIPTION) => self.restore_subscription(key, layout, value, now, out),
+            Some(kind @ (KIND_SUBSCRIPTION | KIND_LIST)) => {
+                self.restore_subscription(kind, key, (layout, value), now, out)
+            }
             _ => None,
         };
     }
@@ -166,9 +183,9 @@ impl Shard {
 
     fn restore_subscription(
         &mut self,
+        kind: u8,
         mut key: Reader<'_>,
-        layout: u8,
-        value: Reader<'_>,
+        (layout, mut value): (u8, Reader<'_>),
         now: Time,
         out: &mut Outputs,
     ) -> Option<()> {
@@ -176,49 +193,79 @@ impl Shard {
         if self.placement.shard_of_partition(tag.partition) != self.id {
             return None;
         }
-        let kept = KeptSubscription::read(layout, value)?;
+        let mut kept = KeptSubscription::read(layout, &mut value)?;
         let now_ms = self.unix_at_zero_ms + now.as_nanos() / 1_000_000;
         let passed = now_ms.saturating_sub(kept.written_ms).min(u64::from(CSEQ_SKIP_MAX)) as u32;
-        let [cseq, version] = [kept.cseq, kept.version].map(|number| number.saturating_add(passed));
-        if cseq >= 1 << 31 || version >= 1 << 31 {
-            return None;
+        for number in [&mut kept.cseq, &mut kept.version] {
+            *number = number.saturating_add(passed);
+            if *number >= 1 << 31 {
+                return None;
+            }
         }
         if kept.ends_ms <= now_ms {
             // It ran out, as its watcher knows: the store need not keep it.
-            out.records.push(Record { key: subscription_key(tag), value: None });
+            out.records.push(Record { key: dialog_key(kind, tag), value: None });
             return None;
         }
-        let texts = Texts::pack(kept.texts, usize::MAX)?;
-        let (endpoint, extension, state) = self.place_of(&kept, now, out)?;
-        let view = GroupView {
-            format: kept.format,
-            dialect: kept.dialect,
-            digium: kept.digium,
-            early_inuse_ringing: kept.early_inuse_ringing,
-            entity: kept.entity.into(),
-        };
+        match kind {
+            KIND_LIST => self.restore_list(tag, &kept, value, now, out),
+            _ => self.restore_watcher(tag, &kept, now, out),
+        }
+    }
+
+    /// A watcher of one extension.
+    fn restore_watcher(
+        &mut self,
+        tag: Tag,
+        kept: &KeptSubscription<'_>,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Option<()> {
+        let (endpoint, extension, state) = self.place_of(kept, now, out)?;
+        let view = GroupView { entity: kept.entity.into(), ..kept.view() };
         let count_max = self.config.limits.view_count_max;
         let Some(group) = self.extensions[extension].group(view, count_max) else {
             self.drop_if_unused(extension, out);
             return None;
         };
-        let left_s = (kept.ends_ms - now_ms).div_ceil(1000);
+        let watched = Watched::Extension(Seat { extension, group, position: 0 });
+        self.add_again(tag, kept, (endpoint, watched, Duration::ZERO, state), now)?;
+        // A fan-out, not a NOTIFY at once: a million of them leave at the pace of the answers.
+        self.start_fanout(extension, group);
+        Some(())
+    }
+
+    /// Puts a kept subscription into a slot; its tag may name another.
+    pub(crate) fn add_again(
+        &mut self,
+        tag: Tag,
+        kept: &KeptSubscription<'_>,
+        (endpoint, watched, batch_interval, state): (EndpointId, Watched, Duration, Lifecycle),
+        now: Time,
+    ) -> Option<u32> {
+        let now_ms = self.unix_at_zero_ms + now.as_nanos() / 1_000_000;
+        let left_s = kept.ends_ms.saturating_sub(now_ms).div_ceil(1000);
         let expires_at_s = (now.as_secs_ceil() + left_s) as u32;
+        let texts = Texts::pack(kept.texts, usize::MAX)?;
+        let gap = match kept.dialect {
+            Dialect::Rfc => gap_of_event(texts.get(Text::Event)),
+            Dialect::Asterisk => Duration::ZERO,
+        };
         let hop = self.hops.acquire(kept.flow, &self.config.limits);
         let slot = self.add_subscription(Subscription::new(Beginning {
             tag,
-            extension,
-            group,
+            watched,
             endpoint,
             hop,
             source: kept.source,
-            cseq,
+            cseq: kept.cseq,
             remote_cseq: kept.remote_cseq,
-            version,
+            version: kept.version,
             granted_s: kept.granted_s.unwrap_or(self.config.limits.expires_default_s),
             expires_at_s,
             state,
             is_strict: kept.is_strict,
+            pace: Pace::new(batch_interval, gap),
             texts,
         }));
         if slot != tag.slot {
@@ -228,9 +275,7 @@ impl Shard {
         if state != kept.state {
             self.count_end(state);
         }
-        // A fan-out, not a NOTIFY at once: a million of them leave at the pace of the answers.
-        self.start_fanout(extension, group);
-        Some(())
+        Some(slot)
     }
 
     /// Where a kept subscription belongs now, and whether it goes on. One whose hint or endpoint
@@ -275,8 +320,13 @@ fn source_key(kind: u8, tenant: TenantId, name: &str) -> Box<[u8]> {
     key.bytes.into()
 }
 
-fn subscription_key(tag: Tag) -> Box<[u8]> {
-    let mut key = Writer::new(KIND_SUBSCRIPTION);
+fn subscription_key(subscription: &Subscription) -> Box<[u8]> {
+    let kind = if subscription.list().is_some() { KIND_LIST } else { KIND_SUBSCRIPTION };
+    dialog_key(kind, subscription.tag)
+}
+
+fn dialog_key(kind: u8, tag: Tag) -> Box<[u8]> {
+    let mut key = Writer::new(kind);
     key.bytes.extend_from_slice(&tag.partition.to_le_bytes());
     key.u32(tag.slot);
     key.u32(tag.check);

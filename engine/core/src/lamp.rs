@@ -2,7 +2,6 @@
 //!
 //! Source: `reference/states.md` sections 1.3, 2, 3 and 4.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -202,8 +201,9 @@ impl Shard {
             self.tell_control(id, change, false, out);
         }
         for at in 0..self.extensions[id].groups.len() {
-            if change != Change::default() {
-                self.report(id, at);
+            let is_told = change != Change::default() && self.report(id, at, now, out);
+            if !is_told {
+                self.tell_parts(id, at, now, out);
             }
             self.start_fanout(id, at as u16);
         }
@@ -228,7 +228,7 @@ impl Shard {
         }
         self.tell_control(id, change, rings_again, out);
         for at in 0..self.extensions[id].groups.len() {
-            self.report(id, at);
+            self.report(id, at, now, out);
         }
     }
 
@@ -258,17 +258,20 @@ impl Shard {
     }
 
     /// Brings a group's document up to date, and starts its fan-out if the watchers are to hear
-    /// of it: in the `rfc` dialect if the document changed, in the `asterisk` dialect always.
-    fn report(&mut self, id: ExtensionId, at: usize) {
+    /// of it: in the `rfc` dialect if the document changed, in the `asterisk` dialect always. Then
+    /// true.
+    fn report(&mut self, id: ExtensionId, at: usize, now: Time, out: &mut Outputs) -> bool {
         let has_changed = self.render(id, at);
         let group = &mut self.extensions[id].groups[at];
-        let Some(view) = &group.view else { return };
+        let Some(view) = &group.view else { return false };
         if !has_changed && view.dialect == Dialect::Rfc {
             self.stats.counters.notify_suppressed += group.watchers.len() as u64;
-            return;
+            return false;
         }
         group.generation = group.generation.wrapping_add(1);
         self.start_fanout(id, at as u16);
+        self.tell_parts(id, at, now, out);
+        true
     }
 
     /// Patches or renders a group's document. NOTIFYs in flight keep the old one.
@@ -281,7 +284,7 @@ impl Shard {
         let group = &mut groups[at];
         let Some(view) = &group.view else { return false };
         let shown = Shown { state, presence };
-        let update = Rc::make_mut(&mut group.body).update(&view.view(exten), &shown);
+        let update = Arc::make_mut(&mut group.body).update(&view.view(exten), &shown);
         match update {
             Update::Unchanged => {}
             Update::Patched => self.stats.counters.template_patched += 1,
@@ -382,6 +385,7 @@ impl Shard {
             changed_at: now,
             groups: Vec::new(),
             watcher_count: 0,
+            attached_count: 0,
             asked: Vec::new(),
             is_told: false,
         });
@@ -496,7 +500,7 @@ impl Shard {
         }
         if change != Change::default() {
             for at in 0..self.extensions[id].groups.len() {
-                self.report(id, at);
+                self.report(id, at, now, out);
             }
         }
         // The new sources may be known where the old ones were not: nobody else will say so.
@@ -509,7 +513,7 @@ impl Shard {
     pub(crate) fn drop_if_unused(&mut self, id: ExtensionId, out: &mut Outputs) {
         let Some(extension) = self.extensions.get(id) else { return };
         let is_unused =
-            !extension.explicit && extension.watcher_count == 0 && extension.asked.is_empty();
+            !extension.explicit && !extension.is_watched() && extension.asked.is_empty();
         if is_unused {
             self.unlink(id, out);
             self.extensions.remove(id);

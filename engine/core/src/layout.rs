@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::body::Format;
 use crate::config::Dialect;
+use crate::extension::GroupView;
 use crate::flow::{ConnectionId, Flow, Transport};
 use crate::placement::TenantId;
 use crate::subscription::{Lifecycle, Reason};
@@ -35,7 +36,9 @@ pub(crate) struct KeptSubscription<'a> {
     pub(crate) tenant: TenantId,
     pub(crate) endpoint: &'a str,
     pub(crate) context: &'a str,
+    /// The extension, or the name of the list.
     pub(crate) exten: &'a str,
+    /// What documents call the extension, or the URI the list was subscribed by.
     pub(crate) entity: &'a str,
     pub(crate) texts: [&'a [u8]; 7],
     pub(crate) state: Lifecycle,
@@ -71,8 +74,19 @@ impl<'a> KeptSubscription<'a> {
         value
     }
 
+    /// What its watcher sees, the presentity's URI aside.
+    pub(crate) fn view(&self) -> GroupView {
+        GroupView {
+            format: self.format,
+            dialect: self.dialect,
+            digium: self.digium,
+            early_inuse_ringing: self.early_inuse_ringing,
+            entity: "".into(),
+        }
+    }
+
     /// Reads what follows the layout.
-    pub(crate) fn read(layout: u8, mut value: Reader<'a>) -> Option<Self> {
+    pub(crate) fn read(layout: u8, value: &mut Reader<'a>) -> Option<Self> {
         let (ends_ms, written_ms) = (value.u64()?, value.u64()?);
         let [cseq, version, remote_cseq] = [value.u32()?, value.u32()?, value.u32()?];
         let [digium, early_inuse_ringing, is_strict] =

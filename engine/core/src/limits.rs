@@ -103,7 +103,7 @@ impl Default for Limits {
             list_depth_max: 8,
             notify_bytes_max: 64_000,
             notify_bytes_whole: 1400,
-            request_list_bytes_max: 262_144,
+            request_list_bytes_max: 65_536,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::dialplan::Hint;
 use crate::flow::Flow;
 use crate::placement::TenantId;
+pub use crate::rls::{PartEnd, PartNews, PartRequest};
 use crate::state::{DeviceState, Presence};
 
 /// A message from one shard to another.
@@ -53,6 +54,13 @@ pub enum ShardMessage {
         /// Its hint.
         hint: Arc<Hint>,
     },
+    /// The sender shows an extension of the receiver in lists: it wants the document now and on
+    /// every change.
+    AttachPart(Box<PartRequest>),
+    /// The sender shows it no longer.
+    DetachPart(Box<PartEnd>),
+    /// The document of an extension, from its owner.
+    Part(PartNews),
     /// Somebody waits for the receiver to have applied what the sender has said so far. Order is
     /// kept, so that is so when this arrives: [`crate::command::Answer::Confirmed`].
     Confirm {

@@ -4,7 +4,7 @@
 //! section 8 has them, with our proposals: an unanswered NOTIFY makes a watcher *suspect*, not
 //! dead; it is probed, and goes at the second silence in a row.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use lampfield_wire::{HeaderName, Message, parse_expires, response_key};
 
@@ -12,11 +12,30 @@ use crate::config::Dialect;
 use crate::extension::{ExtensionId, Group, GroupView};
 use crate::flow::Flow;
 use crate::hop::Hop;
+use crate::pace::Due;
+use crate::rls::{PartId, Writing, push_etag};
 use crate::slab::Slab;
-use crate::subscription::{InFlight, Lifecycle, Reason, Subscription, Text};
+use crate::subscription::{InFlight, Lifecycle, Reason, Shown, Subscription, Text, Watched};
 use crate::tag::read_branch;
 use crate::timer::TRANSMISSION_COUNT_MAX;
 use crate::{Outputs, Shard, Time};
+
+/// Bytes of a list's NOTIFY head at most, beside the texts of its dialog and the shared runs.
+const HEAD_BYTES: usize = 380;
+
+/// What a fan-out walks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fanout {
+    /// The watchers of a group of an extension.
+    Group(ExtensionId, u16),
+    /// The lists that show a part.
+    Part(PartId),
+    /// One list, by slot and check, that is to be looked up in the configuration again.
+    List(u32, u32),
+}
+
+/// Looking a list up again counts for as many steps.
+const VISITS_OF_A_LIST: usize = 64;
 
 /// Fan-out steps over watchers that have no news; cheap, but not free.
 const VISITS_PER_TURN_MAX: usize = 4096;
@@ -31,12 +50,14 @@ impl Shard {
         }
         // Not before its sources are known, nor before a peer that asked for time is ready.
         let is_early = u64::from(subscription.not_before_s) > now.as_secs();
-        if is_early || self.extensions[subscription.extension].unknown_count > 0 {
+        if is_early || !self.is_ready(slot) || !self.is_due(slot, now) {
             return;
         }
+        let places = self.places_for(slot);
+        let subscription = &mut self.subscriptions[slot];
         let hop = self.hops.get_mut(subscription.hop);
-        if hop.try_take() {
-            self.transmit(slot, now, out);
+        if hop.try_take(places) {
+            self.transmit(slot, places, now, out);
         } else {
             hop.wait(slot);
             subscription.is_waiting = true;
@@ -44,27 +65,94 @@ impl Shard {
         }
     }
 
-    /// Sends a NOTIFY with the newest state. A place in the window was taken for it.
-    fn transmit(&mut self, slot: u32, now: Time, out: &mut Outputs) {
+    /// All that a subscription shows is known.
+    fn is_ready(&self, slot: u32) -> bool {
+        match &self.subscriptions[slot].watched {
+            Watched::Extension(seat) => self.extensions[seat.extension].unknown_count == 0,
+            Watched::List(list) => list.is_ready(),
+        }
+    }
+
+    /// Its pace allows a NOTIFY now; else its timer is armed.
+    fn is_due(&mut self, slot: u32, now: Time) -> bool {
         let subscription = &mut self.subscriptions[slot];
-        let extension = &self.extensions[subscription.extension];
-        let group = &extension.groups[usize::from(subscription.group)];
-        if subscription.sent_generation != group.generation && group.generation > 1 {
-            let age_ns = now.since(extension.changed_at).as_nanos() as u64;
+        // What a SUBSCRIBE or an end owes does not wait.
+        let Some(pace) = subscription.pace.as_mut().filter(|_| !subscription.owed) else {
+            return true;
+        };
+        match pace.ask(now) {
+            Due::Now => return true,
+            Due::Later => {}
+            Due::Arm(at) => self.paces.arm(at, slot, subscription.tag.check),
+        }
+        false
+    }
+
+    /// Places in its hop's window that its next NOTIFY takes.
+    fn places_for(&self, slot: u32) -> u16 {
+        let subscription = &self.subscriptions[slot];
+        match &subscription.watched {
+            Watched::Extension(_) => 1,
+            Watched::List(list) => list.weight(subscription.owed),
+        }
+    }
+
+    /// Sends a NOTIFY with the newest state. Places in the window were taken for it.
+    fn transmit(&mut self, slot: u32, places: u16, now: Time, out: &mut Outputs) {
+        let bytes_max = self.notify_bytes_max(slot);
+        let subscription = &mut self.subscriptions[slot];
+        let shown_expires_s = subscription.remaining_s(now);
+        let (generation, content, extension_state, changed_at) = match &mut subscription.watched {
+            Watched::Extension(seat) => {
+                let extension = &self.extensions[seat.extension];
+                let group = &extension.groups[usize::from(seat.group)];
+                let has_changed =
+                    subscription.sent_generation != group.generation && group.generation > 1;
+                let changed_at = has_changed.then_some(extension.changed_at);
+                let document = Shown::Document(Arc::clone(&group.body));
+                (group.generation, document, Some(extension.state), changed_at)
+            }
+            Watched::List(list) => {
+                let runs = &self.hops.get(subscription.hop).runs;
+                let head_bytes = HEAD_BYTES
+                    + self.shared_run.len()
+                    + subscription.texts.len()
+                    + runs.via.len()
+                    + runs.contact.len();
+                let body_bytes_max = bytes_max.saturating_sub(head_bytes);
+                let watcher = subscription.texts.get(Text::Watcher);
+                let (content, is_whole) =
+                    list.show(&self.parts, subscription.owed, body_bytes_max, watcher);
+                let counters = &mut self.stats.counters;
+                if let Shown::List(content) = &content {
+                    counters.list_notify_full += u64::from(content.is_full);
+                    counters.list_notify_partial += u64::from(!content.is_full);
+                }
+                counters.list_notify_split += u64::from(!is_whole);
+                // What had no room is news still.
+                let generation = list.generation.wrapping_sub(u32::from(!is_whole));
+                (generation, content, None, list.changed_at.take())
+            }
+        };
+        if let Some(changed_at) = changed_at {
+            let age_ns = now.since(changed_at).as_nanos() as u64;
             self.stats.change_to_sent_ns.saturating_record(age_ns);
         }
         subscription.cseq += 1;
-        subscription.sent_generation = group.generation;
+        subscription.sent_generation = generation;
         subscription.owed = false;
+        if let Some(pace) = &mut subscription.pace {
+            pace.sent(now);
+        }
         subscription.in_flight = Some(InFlight {
-            body: Rc::clone(&group.body),
+            content,
             version: subscription.version,
-            shown_expires_s: subscription.remaining_s(now),
+            shown_expires_s,
             state: subscription.state,
-            extension_state: extension.state,
+            extension_state,
             sent_count: 0,
             sent_at: now,
-            holds_window: true,
+            places,
         });
         subscription.version += 1;
         self.stats.counters.notify_sent += 1;
@@ -73,17 +161,47 @@ impl Shard {
         self.write(slot, now, out);
     }
 
+    /// Bytes of its next NOTIFY at most.
+    fn notify_bytes_max(&self, slot: u32) -> usize {
+        let (subscription, limits) = (&self.subscriptions[slot], &self.config.limits);
+        let endpoint = self.config.endpoints.get(subscription.endpoint.0 as usize);
+        let own = endpoint.and_then(|endpoint| endpoint.notify_bytes_max);
+        let bytes_max = own.map_or(limits.notify_bytes_max, |own| own as usize);
+        match subscription.list().is_some_and(|list| list.is_cautious) {
+            true => bytes_max.min(limits.notify_bytes_whole),
+            false => bytes_max,
+        }
+    }
+
+    /// What a subscription has to say that its watcher was not told.
+    pub(crate) fn has_news(&self, slot: u32) -> bool {
+        let subscription = &self.subscriptions[slot];
+        match &subscription.watched {
+            Watched::Extension(seat) => {
+                let group = &self.extensions[seat.extension].groups[usize::from(seat.group)];
+                subscription.has_news(group.generation)
+            }
+            Watched::List(list) if list.is_quenched => subscription.owed,
+            Watched::List(list) => subscription.has_news(list.generation),
+        }
+    }
+
     /// Writes the NOTIFY in flight, for the first time or again, and arms its timer.
     pub(crate) fn write(&mut self, slot: u32, now: Time, out: &mut Outputs) {
         let subscription = &mut self.subscriptions[slot];
         let Some(in_flight) = &mut subscription.in_flight else { return };
         in_flight.sent_count += 1;
         let sent_count = in_flight.sent_count;
-        let extension = &self.extensions[subscription.extension];
-        let group = &extension.groups[usize::from(subscription.group)];
+        let view = match &subscription.watched {
+            Watched::Extension(seat) => {
+                let extension = &self.extensions[seat.extension];
+                extension.groups[usize::from(seat.group)].view.as_ref()
+            }
+            Watched::List(list) => Some(&list.view),
+        };
         let hop = self.hops.get(subscription.hop);
         let (check, cseq) = (subscription.tag.check, subscription.cseq);
-        if let (Some(view), Some(in_flight)) = (&group.view, &subscription.in_flight) {
+        if let (Some(view), Some(in_flight)) = (view, &subscription.in_flight) {
             out.message(hop.flow, |bytes| {
                 write_notify(bytes, subscription, slot, in_flight, view, hop, &self.shared_run);
             });
@@ -120,9 +238,13 @@ impl Shard {
 
     /// The dialect a subscription was made in; it keeps it whatever is reloaded.
     pub(crate) fn dialect_of(&self, subscription: &Subscription) -> Dialect {
-        let group =
-            &self.extensions[subscription.extension].groups[usize::from(subscription.group)];
-        group.view.as_ref().map(|view| view.dialect).unwrap_or_default()
+        match &subscription.watched {
+            Watched::Extension(seat) => {
+                let group = &self.extensions[seat.extension].groups[usize::from(seat.group)];
+                group.view.as_ref().map(|view| view.dialect).unwrap_or_default()
+            }
+            Watched::List(list) => list.view.dialect,
+        }
     }
 
     fn acknowledged(&mut self, slot: u32, now: Time, out: &mut Outputs) {
@@ -130,7 +252,7 @@ impl Shard {
         let hop_id = subscription.hop;
         let Some(in_flight) = subscription.in_flight.take() else { return };
         subscription.unanswered_count = 0;
-        subscription.acked_state = Some(in_flight.extension_state);
+        subscription.acked_state = in_flight.extension_state;
         subscription.acked_at_s = now.as_secs() as u32;
         self.stats.counters.notify_acked += 1;
         self.stats.in_flight_count -= 1;
@@ -138,8 +260,8 @@ impl Shard {
             let rtt_ns = now.since(in_flight.sent_at).as_nanos() as u64;
             self.stats.sent_to_acked_ns.saturating_record(rtt_ns);
         }
-        if in_flight.holds_window {
-            self.hops.get_mut(hop_id).acked(&self.config.limits);
+        if in_flight.places > 0 {
+            self.hops.get_mut(hop_id).acked(in_flight.places, &self.config.limits);
         }
         // The hop must outlive its last subscription until those who wait are served.
         self.serve_waiting(hop_id, now, out);
@@ -202,27 +324,27 @@ impl Shard {
             let hop_id = subscription.hop;
             let Some(in_flight) = &mut subscription.in_flight else { continue };
             let reliable = self.hops.get(hop_id).is_reliable();
-            let lost_window = std::mem::take(&mut in_flight.holds_window);
+            let lost = std::mem::take(&mut in_flight.places);
             budget -= 1;
             if reliable && now.since(in_flight.sent_at) < self.config.limits.t1 * 64 {
                 // A stream repeats by itself. The NOTIFY only stops counting, so that one who
                 // does not answer delays nobody behind the same edge.
                 self.retransmissions.arm_last(now, due);
-                if lost_window {
-                    self.hops.get_mut(hop_id).give_back();
+                if lost > 0 {
+                    self.hops.get_mut(hop_id).give_back(lost);
                     self.serve_waiting(hop_id, now, out);
                 }
                 continue;
             }
             if reliable || in_flight.sent_count >= TRANSMISSION_COUNT_MAX {
-                in_flight.holds_window = lost_window;
+                in_flight.places = lost;
                 self.timed_out(due.slot, now, out);
                 continue;
             }
             self.stats.counters.notify_retransmitted += 1;
             self.write(due.slot, now, out);
-            if lost_window {
-                self.hops.get_mut(hop_id).lost(now, &self.config.limits);
+            if lost > 0 {
+                self.hops.get_mut(hop_id).lost(lost, now, &self.config.limits);
                 self.serve_waiting(hop_id, now, out);
             }
         }
@@ -243,14 +365,34 @@ impl Shard {
         if self.count_unanswered(slot, now, out) {
             return;
         }
-        // A newer state is a reason to try at once; else the probe does.
+        // A newer state, or a smaller NOTIFY, is a reason to try at once; else the probe does.
+        let was_large = self.make_small(slot);
         let subscription = &self.subscriptions[slot];
-        let extension = &self.extensions[subscription.extension];
-        let generation = extension.groups[usize::from(subscription.group)].generation;
+        let generation = match &subscription.watched {
+            Watched::Extension(seat) => {
+                self.extensions[seat.extension].groups[usize::from(seat.group)].generation
+            }
+            Watched::List(list) => list.generation,
+        };
         let is_ending = matches!(subscription.state, Lifecycle::Ending(_));
-        if subscription.sent_generation != generation || is_ending {
+        if subscription.sent_generation != generation || is_ending || was_large {
             self.kick(slot, now, out);
         }
+    }
+
+    /// A list whose NOTIFY no one answered gets smaller ones from now on, if it was one that
+    /// networks cut into fragments: some drop these.
+    fn make_small(&mut self, slot: u32) -> bool {
+        let bytes_whole = self.config.limits.notify_bytes_whole;
+        let subscription = &mut self.subscriptions[slot];
+        let is_reliable = self.hops.get(subscription.hop).is_reliable();
+        let Some(list) = subscription.list_mut().filter(|list| !list.is_cautious) else {
+            return false;
+        };
+        let is_large = !is_reliable && list.last_bytes > bytes_whole;
+        list.is_cautious = is_large;
+        self.stats.counters.list_notify_made_small += u64::from(is_large);
+        is_large
     }
 
     /// One more silence; the second in a row ends the subscription (then true).
@@ -272,35 +414,41 @@ impl Shard {
         let hop_id = subscription.hop;
         let Some(in_flight) = subscription.in_flight.take() else { return false };
         self.stats.in_flight_count -= 1;
-        if in_flight.holds_window {
-            self.hops.get_mut(hop_id).give_back();
-        }
+        self.hops.get_mut(hop_id).give_back(in_flight.places);
         self.serve_waiting(hop_id, now, out);
         matches!(in_flight.state, Lifecycle::Ending(_))
     }
 
     /// Sends to those who waited for a place in the hop's window.
     pub(crate) fn serve_waiting(&mut self, hop_id: u32, now: Time, out: &mut Outputs) {
-        while let Some(slot) = self.hops.get_mut(hop_id).take_for_waiting() {
+        while let Some(slot) = self.hops.get_mut(hop_id).next_waiting() {
             let waits = self
                 .subscriptions
                 .get_mut(slot)
                 .is_some_and(|s| s.hop == hop_id && std::mem::take(&mut s.is_waiting));
             if !waits {
-                self.hops.get_mut(hop_id).give_back();
                 continue;
             }
             self.stats.waiting_count -= 1;
-            self.transmit(slot, now, out);
+            let places = self.places_for(slot);
+            self.hops.get_mut(hop_id).take(places);
+            self.transmit(slot, places, now, out);
         }
     }
 
-    fn kick_if_news(&mut self, slot: u32, now: Time, out: &mut Outputs) {
-        let subscription = &self.subscriptions[slot];
-        let extension = &self.extensions[subscription.extension];
-        let generation = extension.groups[usize::from(subscription.group)].generation;
-        if subscription.has_news(generation) {
+    pub(crate) fn kick_if_news(&mut self, slot: u32, now: Time, out: &mut Outputs) {
+        if self.has_news(slot) {
             self.kick(slot, now, out);
+        }
+    }
+
+    /// Batch intervals and rates have passed.
+    pub(crate) fn on_paces(&mut self, now: Time, out: &mut Outputs) {
+        for _ in 0..self.config.limits.notify_per_turn_max.max(1) {
+            let Some((slot, check)) = self.paces.pop_due(now) else { return };
+            if self.subscriptions.get(slot).is_some_and(|s| s.tag.check == check) {
+                self.kick_if_news(slot, now, out);
+            }
         }
     }
 
@@ -358,7 +506,7 @@ impl Shard {
         group_ref.unvisited_count = group_ref.watchers.len() as u32;
         if group_ref.cursor.is_none() {
             group_ref.cursor = Some(0);
-            self.fanout.push_back((extension, group));
+            self.fanout.push_back(Fanout::Group(extension, group));
         }
     }
 
@@ -366,16 +514,41 @@ impl Shard {
     pub(crate) fn run_fanout(&mut self, now: Time, out: &mut Outputs) {
         let sent_max = self.sent_max();
         let mut visits = 0;
-        while let Some((extension, group)) = self.fanout.pop_front() {
-            while let Some(slot) = self.next_watcher(extension, group) {
+        while let Some(fanout) = self.fanout.pop_front() {
+            while let Some(slot) = self.next_visit(fanout) {
                 visits += 1;
-                self.kick_if_news(slot, now, out);
+                match fanout {
+                    Fanout::Group(..) => self.kick_if_news(slot, now, out),
+                    Fanout::Part(part) => {
+                        self.mark_dirty(slot, part);
+                        self.kick_if_news(slot, now, out);
+                    }
+                    Fanout::List(slot, check) => {
+                        visits += VISITS_OF_A_LIST;
+                        self.reload_list(slot, check, now, out);
+                    }
+                }
                 let is_spent = self.stats.counters.notify_sent >= sent_max;
+                let is_through = matches!(fanout, Fanout::List(..));
                 if is_spent || visits >= VISITS_PER_TURN_MAX {
-                    self.fanout.push_back((extension, group));
+                    if !is_through {
+                        self.fanout.push_back(fanout);
+                    }
                     return;
                 }
+                if is_through {
+                    break;
+                }
             }
+        }
+    }
+
+    /// Whom a running fan-out visits next; `None` when it is through.
+    fn next_visit(&mut self, fanout: Fanout) -> Option<u32> {
+        match fanout {
+            Fanout::Group(extension, group) => self.next_watcher(extension, group),
+            Fanout::Part(part) => self.next_list(part),
+            Fanout::List(slot, _) => Some(slot),
         }
     }
 
@@ -407,7 +580,9 @@ fn sort_by_hop(group: &mut Group, subscriptions: &mut Slab<Subscription>) {
     keys.sort_unstable();
     for (position, (&key, watcher)) in keys.iter().zip(&mut group.watchers).enumerate() {
         *watcher = key as u32;
-        subscriptions[*watcher].position = position as u32;
+        if let Watched::Extension(seat) = &mut subscriptions[*watcher].watched {
+            seat.position = position as u32;
+        }
     }
     group.misplaced_count = 0;
 }
@@ -454,6 +629,9 @@ fn write_notify(
     match in_flight.state {
         Lifecycle::Active => {
             push(out, &[b"active;expires=", number.format(in_flight.shown_expires_s).as_bytes()]);
+            if let Some(pace) = &subscription.pace {
+                pace.push_rate(out);
+            }
         }
         Lifecycle::Ending(reason) => {
             out.extend_from_slice(b"terminated");
@@ -463,8 +641,34 @@ fn write_notify(
         }
     }
     let watcher = texts.get(Text::Watcher);
-    let length = in_flight.body.len_for(watcher);
-    push(out, &[b"\r\n", shared_run, view.format.content_type().as_bytes()]);
-    push(out, &[b"\r\nContent-Length: ", number.format(length).as_bytes(), b"\r\n\r\n"]);
-    in_flight.body.write_for(in_flight.version, watcher, out);
+    match &in_flight.content {
+        Shown::Document(body) => {
+            let length = body.len_for(watcher);
+            push(out, &[b"\r\n", shared_run, view.format.content_type().as_bytes()]);
+            push(out, &[b"\r\nContent-Length: ", number.format(length).as_bytes(), b"\r\n\r\n"]);
+            body.write_for(in_flight.version, watcher, out);
+        }
+        Shown::List(content) => {
+            push(out, &[b"\r\nRequire: eventlist\r\n"]);
+            push_etag_line(out, subscription, view);
+            push(out, &[shared_run]);
+            let (tag, version, dialect) = (subscription.tag, in_flight.version, view.dialect);
+            Writing { content, tag, version, dialect, watcher }.write_with_head(out);
+        }
+        Shown::Nothing => {
+            push(out, &[b"\r\nRequire: eventlist\r\n"]);
+            push_etag_line(out, subscription, view);
+            let without_type = shared_run.len() - b"Content-Type: ".len();
+            push(out, &[&shared_run[..without_type], b"Content-Length: 0\r\n\r\n"]);
+        }
+    }
+}
+
+/// The entity-tag of what a list's watcher knows after this NOTIFY (RFC 5839).
+fn push_etag_line(out: &mut Vec<u8>, subscription: &Subscription, view: &GroupView) {
+    if view.dialect == Dialect::Rfc {
+        out.extend_from_slice(b"SIP-ETag: ");
+        push_etag(subscription.tag.check, subscription.cseq, out);
+        out.extend_from_slice(b"\r\n");
+    }
 }

@@ -56,6 +56,16 @@ impl Placement {
         self.partition_of(tenant, &[context, exten])
     }
 
+    /// The partition of a list subscription, by its dialog.
+    pub fn partition_of_dialog(&self, call_id: &[u8], from_tag: &[u8]) -> u16 {
+        let mut hasher = self.hasher.build_hasher();
+        for part in [call_id, from_tag] {
+            hasher.write(part);
+            hasher.write_u8(0xff);
+        }
+        (hasher.finish() % PARTITION_COUNT) as u16
+    }
+
     /// The shard that owns a partition. `engine/net/src/sys/steer.rs` reckons the same.
     pub fn shard_of_partition(&self, partition: u16) -> ShardId {
         ShardId((u64::from(partition) % u64::from(self.shard_count)) as u8)

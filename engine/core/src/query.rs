@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use crate::body::Format;
 use crate::command::{
-    Answer, DeviceRow, ExplainedSource, Explanation, ExtensionRow, PresenceRow, Query, Reply,
-    SubscriptionRow,
+    Answer, DeviceRow, ExplainedSource, Explanation, ExtensionRow, ListMembers, PresenceRow, Query,
+    Reply, SubscriptionRow,
 };
 use crate::dialplan::Found;
 use crate::extension::{Asked, Extension, ExtensionId};
 use crate::placement::TenantId;
 use crate::source::{Source, canonical_name};
 use crate::state::Presence;
-use crate::subscription::{Lifecycle, Subscription, Text};
+use crate::subscription::{Lifecycle, Subscription, Text, Watched};
 use crate::{Outputs, Shard, Time};
 
 /// Watchers an explanation lists.
@@ -174,7 +174,7 @@ impl Shard {
         now: Time,
     ) -> Answer {
         let is_wanted = |subscription: &&Subscription| {
-            let of_tenant = self.extensions[subscription.extension].tenant;
+            let of_tenant = self.tenant_of(subscription);
             let text = subscription.texts.get(Text::CallId);
             tenant.is_none_or(|tenant| tenant == of_tenant)
                 && call_id.as_ref().is_none_or(|call_id| call_id.as_bytes() == text)
@@ -184,20 +184,41 @@ impl Shard {
         Answer::Subscriptions(rows, wanted().count())
     }
 
+    fn tenant_of(&self, subscription: &Subscription) -> TenantId {
+        match &subscription.watched {
+            Watched::Extension(seat) => self.extensions[seat.extension].tenant,
+            Watched::List(list) => list.tenant,
+        }
+    }
+
     fn subscription_row(&self, subscription: &Subscription, now: Time) -> SubscriptionRow {
-        let extension = &self.extensions[subscription.extension];
-        let group = &extension.groups[usize::from(subscription.group)];
-        let format = group.view.as_ref().map_or(Format::Pidf, |view| view.format);
+        let (exten, context, content_type, extension_state, members) = match &subscription.watched {
+            Watched::Extension(seat) => {
+                let extension = &self.extensions[seat.extension];
+                let view = extension.groups[usize::from(seat.group)].view.as_ref();
+                let format = view.map_or(Format::Pidf, |view| view.format);
+                let (exten, context) = (&extension.exten, &extension.context);
+                (exten, context, format.content_type(), Some(extension.state), None)
+            }
+            Watched::List(list) => {
+                let members = ListMembers {
+                    member_count: list.members.len(),
+                    waiting_count: list.dirty.count(),
+                    content_type: list.view.format.content_type(),
+                };
+                (list.name(), &list.context, "multipart/related", None, Some(members))
+            }
+        };
         let text = |text| String::from_utf8_lossy(subscription.texts.get(text)).into_owned();
         let endpoint = self.config.endpoints.get(subscription.endpoint.0 as usize);
         let flow = self.hops.get(subscription.hop).flow;
         let acked_age_s = now.as_secs().saturating_sub(u64::from(subscription.acked_at_s));
         SubscriptionRow {
             endpoint: endpoint.map_or_else(|| "".into(), |endpoint| Arc::clone(&endpoint.name)),
-            exten: Arc::clone(&extension.exten),
-            context: Arc::clone(&extension.context),
+            exten: Arc::clone(exten),
+            context: Arc::clone(context),
             event: text(Text::Event).into(),
-            content_type: format.content_type(),
+            content_type,
             call_id: text(Text::CallId).into(),
             watcher: text(Text::Remote).into(),
             next_hop: format!("{}:{}", flow.transport.token().to_lowercase(), flow.peer).into(),
@@ -210,8 +231,9 @@ impl Shard {
             cseq: subscription.cseq,
             acknowledged: subscription.acked_state,
             in_flight: subscription.in_flight.is_some(),
-            acknowledged_age_ms: subscription.acked_state.map(|_| acked_age_s * 1000),
-            extension_state: extension.state,
+            acknowledged_age_ms: (subscription.acked_at_s > 0).then_some(acked_age_s * 1000),
+            extension_state,
+            members,
         }
     }
 }
@@ -234,5 +256,6 @@ fn row(extension: &Extension) -> ExtensionRow {
         state: extension.state,
         presence: extension.presence.clone(),
         watcher_count: extension.watcher_count,
+        list_shard_count: extension.attached_count,
     }
 }

@@ -6,6 +6,7 @@ use crate::command::Event;
 use crate::config::{Config, Endpoint, EndpointId};
 use crate::extension::ExtensionId;
 use crate::index::EndpointIndex;
+use crate::notifier::Fanout;
 use crate::placement::TenantId;
 use crate::subscription::Reason;
 use crate::{Outputs, Shard, Time};
@@ -41,6 +42,10 @@ impl Shard {
             }
         }
         self.make_extensions(now, out);
+        self.reload_count += 1;
+        let lists = self.subscriptions.iter().filter(|(_, s)| s.list().is_some());
+        let lists: Vec<_> = lists.map(|(slot, s)| Fanout::List(slot, s.tag.check)).collect();
+        self.fanout.extend(lists);
     }
 
     /// Endpoints are numbered by place; a reload may have moved or removed them.
@@ -57,10 +62,13 @@ impl Shard {
                 Some(id) => subscription.endpoint = id,
                 None => {
                     subscription.endpoint = EndpointId(u32::MAX);
-                    let (extension, group) = (subscription.extension, subscription.group);
+                    let seat = subscription.seat();
                     self.end_subscription(slot, Reason::Rejected, now, out);
-                    // A fan-out: many may go at once, and each turn has its budget.
-                    self.start_fanout(extension, group);
+                    // A fan-out: many may go at once, and each turn has its budget. Lists have
+                    // their turn when all is taken over.
+                    if let Some(seat) = seat {
+                        self.start_fanout(seat.extension, seat.group);
+                    }
                 }
             }
         }
@@ -88,6 +96,7 @@ impl Shard {
             self.render(id, group);
             self.start_fanout(id, group as u16);
         }
+        self.end_parts(id, now, out);
         for (query, asked) in std::mem::take(&mut self.extensions[id].asked) {
             self.answer_extension(query, id, asked, now, out);
         }

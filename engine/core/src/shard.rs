@@ -11,13 +11,16 @@ use crate::command::{self, Command, Reply};
 use crate::config::{Config, Dialect};
 use crate::dialplan::Hint;
 use crate::ended::Ended;
-use crate::extension::{ExtensionId, ExtensionKey, Extensions};
+use crate::extension::{ExtensionKey, Extensions};
 use crate::flow::{Flow, Transport};
 use crate::hop::Hops;
 use crate::index::{EndpointIndex, PerSource};
 use crate::mesh::ShardMessage;
+use crate::notifier::Fanout;
+use crate::pace::Paces;
 use crate::placement::{Placement, ShardId};
 use crate::respond::{self, Answer};
+use crate::rls::Parts;
 use crate::slab::Slab;
 use crate::source::{Links, Sources};
 use crate::stats::Stats;
@@ -63,8 +66,13 @@ pub struct Shard {
     pub(crate) expiries: Wheel,
     pub(crate) probes: Wheel,
     pub(crate) transactions: Transactions,
-    /// Groups whose watchers are being told.
-    pub(crate) fanout: VecDeque<(ExtensionId, u16)>,
+    /// Watchers and lists that are being told.
+    pub(crate) fanout: VecDeque<Fanout>,
+    /// Extensions as lists show them.
+    pub(crate) parts: Parts,
+    pub(crate) paces: Paces,
+    /// Configurations taken over since the start.
+    pub(crate) reload_count: u32,
     /// Header lines that every NOTIFY shares, up to the value of Content-Type.
     pub(crate) shared_run: Vec<u8>,
 }
@@ -117,6 +125,9 @@ impl Shard {
             probes: Wheel::default(),
             transactions: Transactions::new(rng.u64(..)),
             fanout: VecDeque::new(),
+            parts: Parts::new(hasher.clone()),
+            paces: Paces::default(),
+            reload_count: 0,
             shared_run: shared_run(&setup.config),
             config: setup.config,
             rng,
@@ -158,6 +169,7 @@ impl Shard {
             self.retransmissions.next_deadline(),
             self.expiries.next_deadline(),
             self.probes.next_deadline(),
+            self.paces.next_deadline(),
         ];
         timers.into_iter().flatten().min()
     }
@@ -169,6 +181,8 @@ impl Shard {
             extension_count: u64::from(self.extensions.len()),
             source_count: u64::from(self.sources.len()),
             hop_count: u64::from(self.hops.len()),
+            part_count: u64::from(self.parts.len()),
+            list_member_count: self.parts.edge_count(),
             ..self.stats.clone()
         }
     }
@@ -182,6 +196,7 @@ impl Shard {
         self.on_retransmissions(now, out);
         self.on_expiries(now, out);
         self.on_probes(now, out);
+        self.on_paces(now, out);
         self.transactions.forget(now);
         self.ended.forget(now);
     }
@@ -209,6 +224,9 @@ impl Shard {
             ShardMessage::AutoHint { tenant, context, exten, hint } => {
                 self.on_auto_hint((tenant, context, exten), hint, now, out);
             }
+            ShardMessage::AttachPart(request) => self.attach_part(from, *request, now, out),
+            ShardMessage::DetachPart(end) => self.detach_part(from, end.part, &end.key, out),
+            ShardMessage::Part(news) => self.on_part(news, now),
             ShardMessage::Confirm { id } => {
                 out.replies.push(Reply { id, shard: self.id, answer: command::Answer::Confirmed });
             }

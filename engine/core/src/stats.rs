@@ -13,6 +13,10 @@ pub struct Stats {
     pub extension_count: u64,
     /// Sources held now.
     pub source_count: u64,
+    /// Extensions that lists of this shard show, each in one form.
+    pub part_count: u64,
+    /// Members of all list subscriptions.
+    pub list_member_count: u64,
     /// Next hops held now.
     pub hop_count: u64,
     /// NOTIFYs waiting for an answer now.
@@ -75,6 +79,16 @@ counters! {
     request_shed_per_source,
     /// NOTIFYs sent first time.
     notify_sent,
+    /// NOTIFYs of lists that showed all members.
+    list_notify_full,
+    /// NOTIFYs of lists that showed some members.
+    list_notify_partial,
+    /// NOTIFYs of lists that had no room for all they had to show.
+    list_notify_split,
+    /// List subscriptions whose NOTIFYs are kept small since a large one went unanswered.
+    list_notify_made_small,
+    /// Refreshes and ends that asked for no NOTIFY, and got none (RFC 5839).
+    notify_withheld,
     /// NOTIFYs sent again.
     notify_retransmitted,
     /// NOTIFYs answered 2xx.
@@ -116,6 +130,8 @@ impl Default for Stats {
             subscription_count: 0,
             extension_count: 0,
             source_count: 0,
+            part_count: 0,
+            list_member_count: 0,
             hop_count: 0,
             in_flight_count: 0,
             waiting_count: 0,

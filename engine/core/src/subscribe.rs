@@ -2,6 +2,8 @@
 //!
 //! Source: RFC 6665 section 4.2, RFC 3261 section 12.
 
+use std::time::Duration;
+
 use lampfield_wire::{Event, HeaderName, Message, NameAddr, UserBuffer, split_uri};
 
 use crate::admission::{self, Basics, Contact, Peer, Wanted};
@@ -9,8 +11,10 @@ use crate::body::escape_into;
 use crate::config::{Dialect, Endpoint};
 use crate::extension::{ExtensionId, GroupView};
 use crate::flow::Flow;
+use crate::pace::Pace;
 use crate::respond::Answer;
-use crate::subscription::{Beginning, Lifecycle, Reason, Subscription, Text, Texts};
+use crate::rls::{self, Source};
+use crate::subscription::{Beginning, Lifecycle, Reason, Seat, Subscription, Text, Texts, Watched};
 use crate::tag::Tag;
 use crate::target::{first_route, next_hop, push_route, routes};
 use crate::transaction::Seen;
@@ -37,7 +41,7 @@ pub(crate) enum Outcome {
 
 impl Shard {
     /// Seconds a suspect peer is told to wait when a limit is reached.
-    fn shed(&mut self) -> Outcome {
+    pub(crate) fn shed(&mut self) -> Outcome {
         self.stats.counters.request_shed += 1;
         Outcome::Answer(Answer::overload(self.rng.u32(30..=90)))
     }
@@ -78,8 +82,31 @@ impl Shard {
         let mut buffer = UserBuffer::new();
         let exten = admission::exten_of(&wanted.uri, &mut buffer).unwrap_or_default();
         let (tenant, context) = (peer.endpoint.tenant, peer.endpoint.hint_context());
+        let rfc = peer.endpoint.dialect == Dialect::Rfc;
+        match rls::list_in(request, config.limits.request_list_bytes_max) {
+            // An Asterisk does not look at bodies.
+            _ if !rfc => {}
+            Err(answer) => return Outcome::Answer(answer),
+            Ok(Some(_)) if !basics.knows_lists => return Outcome::Answer(extension_required()),
+            Ok(Some(entries)) => {
+                let source = Source::Request(entries);
+                return self.subscribe_list(request, &peer, &wanted, source, now, out);
+            }
+            Ok(None) => {}
+        }
+        // A list of the right package goes before an extension of the same name.
+        let list = self.find_list(&wanted, peer.endpoint, exten);
+        if basics.knows_lists
+            && let Some(list) = list
+        {
+            let source = Source::Configured(list);
+            return self.subscribe_list(request, &peer, &wanted, source, now, out);
+        }
         let Some(found) = self.find_hint(tenant, context, exten) else {
-            return Outcome::Answer(Answer::new(404, "Not Found"));
+            return Outcome::Answer(match list {
+                Some(_) if rfc => extension_required(),
+                _ => Answer::new(404, "Not Found"),
+            });
         };
         let owner = self.placement.shard_of_extension(tenant, &found.context, exten);
         if owner != self.id {
@@ -93,14 +120,7 @@ impl Shard {
             self.transactions.key(basics.call_id, basics.from_tag, basics.cseq, basics.branch);
         match self.transactions.look_up(key, now) {
             Seen::New => {}
-            Seen::Again(answered) => {
-                self.stats.counters.request_retransmitted += 1;
-                return Outcome::Answer(accepted(answered.tag, answered.expires_s));
-            }
-            Seen::Merged => {
-                self.stats.counters.request_merged += 1;
-                return Outcome::Answer(Answer::new(482, "Loop Detected"));
-            }
+            seen => return self.seen_before(seen),
         }
         if self.is_overloaded {
             return self.shed();
@@ -112,8 +132,9 @@ impl Shard {
         match self.create(request, &peer, &wanted, extension, expires_s, now, out) {
             Ok(slot) => {
                 let tag = self.subscriptions[slot].tag;
-                self.transactions.remember(key, tag, expires_s, now, &config.limits);
-                Outcome::AnswerAndNotify(accepted(tag, expires_s), slot)
+                let accepted = Accepted { tag, expires_s, is_list: false, is_silent: false };
+                self.transactions.remember(key, accepted, now, &config.limits);
+                Outcome::AnswerAndNotify(accepted.answer(), slot)
             }
             Err(outcome) => {
                 self.drop_if_unused(extension, out);
@@ -122,8 +143,23 @@ impl Shard {
         }
     }
 
+    /// A request that came before: answered as then, or as one that took two paths.
+    pub(crate) fn seen_before(&mut self, seen: Seen) -> Outcome {
+        let counters = &mut self.stats.counters;
+        Outcome::Answer(match seen {
+            Seen::Again(answered) => {
+                counters.request_retransmitted += 1;
+                answered.accepted.answer()
+            }
+            Seen::New | Seen::Merged => {
+                counters.request_merged += 1;
+                Answer::new(482, "Loop Detected")
+            }
+        })
+    }
+
     /// The granted duration, in seconds: never longer than asked for.
-    fn granted(&mut self, wanted_s: Option<u32>, endpoint: &Endpoint) -> u32 {
+    pub(crate) fn granted(&mut self, wanted_s: Option<u32>, endpoint: &Endpoint) -> u32 {
         let limits = &self.config.limits;
         let max_s = limits.expires_max_s;
         let expires_s = wanted_s.unwrap_or(limits.expires_default_s).min(max_s);
@@ -147,17 +183,12 @@ impl Shard {
         now: Time,
         out: &mut Outputs,
     ) -> Result<u32, Outcome> {
-        let limits = self.config.limits.clone();
         let extension = &self.extensions[extension_id];
-        let is_full = self.subscriptions.len() >= limits.subscription_count_max
-            || extension.watcher_count >= limits.watcher_count_max;
-        if is_full {
+        let limits = &self.config.limits;
+        if extension.watcher_count >= limits.watcher_count_max {
             return Err(self.shed());
         }
-        let source = request.flow.peer.ip().to_canonical();
-        if self.per_source.count(source) >= limits.subscription_per_source_max {
-            return Err(self.shed_per_source());
-        }
+        let view_count_max = limits.view_count_max;
         let view = GroupView {
             format: wanted.format,
             dialect: peer.endpoint.dialect,
@@ -173,21 +204,54 @@ impl Shard {
                     .and_then(|t| t.domain.as_ref()),
             ),
         };
-        let (routes, is_strict) = routes(request.message);
-        let Some(texts) =
-            texts(request, wanted, &routes, is_strict, &view, limits.dialog_bytes_max)
-        else {
-            return Err(Outcome::Answer(Answer::new(513, "Message Too Large")));
-        };
-        let extension = &mut self.extensions[extension_id];
-        let Some(group) = extension.group(view, limits.view_count_max) else {
-            return Err(self.shed());
-        };
         let partition = self.placement.partition_of_extension(
             extension.tenant,
             &extension.context,
             &extension.exten,
         );
+        let extension = &mut self.extensions[extension_id];
+        let Some(group) = extension.group(view, view_count_max) else {
+            return Err(self.shed());
+        };
+        let seat = Seat { extension: extension_id, group, position: 0 };
+        let pace = Pace::new(Duration::ZERO, wanted.gap);
+        let watched = Watched::Extension(seat);
+        let begun =
+            self.begin(request, peer, wanted, partition, watched, pace, expires_s, now, out);
+        if begun.is_err() {
+            self.extensions[extension_id].groups[usize::from(group)].free_if_unused();
+        }
+        begun
+    }
+
+    /// Makes a subscription of what it watches, for the dialog of `request`.
+    #[expect(clippy::too_many_arguments, reason = "two callers; the parts are what was checked")]
+    pub(crate) fn begin(
+        &mut self,
+        request: &Request<'_, '_>,
+        peer: &Peer<'_>,
+        wanted: &Wanted<'_>,
+        partition: u16,
+        watched: Watched,
+        pace: Option<Box<Pace>>,
+        expires_s: u32,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Result<u32, Outcome> {
+        let limits = self.config.limits.clone();
+        if self.subscriptions.len() >= limits.subscription_count_max {
+            return Err(self.shed());
+        }
+        let source = request.flow.peer.ip().to_canonical();
+        if self.per_source.count(source) >= limits.subscription_per_source_max {
+            return Err(self.shed_per_source());
+        }
+        let (routes, is_strict) = routes(request.message);
+        let dialect = peer.endpoint.dialect;
+        let texts = texts(request, wanted, &routes, is_strict, dialect, limits.dialog_bytes_max);
+        let Some(texts) = texts else {
+            return Err(Outcome::Answer(Answer::new(513, "Message Too Large")));
+        };
         let flow = next_hop(request.flow, &wanted.target, &routes, peer.endpoint);
         let expires_at_s = (now.as_secs_ceil() + u64::from(expires_s)) as u32;
         let slot = self.subscriptions.next_slot();
@@ -197,8 +261,7 @@ impl Shard {
         let hop = self.hops.acquire(flow, &limits);
         self.add_subscription(Subscription::new(Beginning {
             tag,
-            extension: extension_id,
-            group,
+            watched,
             endpoint: peer.id,
             hop,
             source,
@@ -209,6 +272,7 @@ impl Shard {
             expires_at_s,
             state: if is_fetch { Lifecycle::Ending(Reason::Timeout) } else { Lifecycle::Active },
             is_strict,
+            pace,
             texts,
         }));
         self.stats.counters.subscription_created += 1;
@@ -220,21 +284,22 @@ impl Shard {
         Ok(slot)
     }
 
-    /// Puts a subscription into its slot and its group.
+    /// Puts a subscription into its slot, and into its group if it watches an extension.
     pub(crate) fn add_subscription(&mut self, mut subscription: Subscription) -> u32 {
-        let extension = &mut self.extensions[subscription.extension];
-        let group = &mut extension.groups[usize::from(subscription.group)];
-        subscription.position = group.watchers.len() as u32;
-        let slot = self.subscriptions.next_slot();
-        let last_hop = group.watchers.last().map(|&last| self.subscriptions[last].hop);
-        // Others go there, and they may stand elsewhere.
-        let is_shared = self.hops.get(subscription.hop).is_shared();
-        let is_apart = last_hop.is_some_and(|last_hop| last_hop != subscription.hop);
-        group.misplaced_count += u32::from(is_shared && is_apart);
-        group.watchers.push(slot);
-        // One more lies between a running fan-out and those it has still to visit.
-        group.unvisited_count += u32::from(group.cursor.is_some());
-        extension.watcher_count += 1;
+        if let Watched::Extension(seat) = &mut subscription.watched {
+            let extension = &mut self.extensions[seat.extension];
+            let group = &mut extension.groups[usize::from(seat.group)];
+            seat.position = group.watchers.len() as u32;
+            let last_hop = group.watchers.last().map(|&last| self.subscriptions[last].hop);
+            // Others go there, and they may stand elsewhere.
+            let is_shared = self.hops.get(subscription.hop).is_shared();
+            let is_apart = last_hop.is_some_and(|last_hop| last_hop != subscription.hop);
+            group.misplaced_count += u32::from(is_shared && is_apart);
+            group.watchers.push(self.subscriptions.next_slot());
+            // One more lies between a running fan-out and those it has still to visit.
+            group.unvisited_count += u32::from(group.cursor.is_some());
+            extension.watcher_count += 1;
+        }
         self.per_source.enter(subscription.source);
         self.subscriptions.insert(subscription)
     }
@@ -258,7 +323,7 @@ impl Shard {
             self.transactions.key(basics.call_id, basics.from_tag, basics.cseq, basics.branch);
         if let Seen::Again(answered) = self.transactions.look_up(key, now) {
             self.stats.counters.request_retransmitted += 1;
-            return Outcome::Answer(accepted(answered.tag, answered.expires_s));
+            return Outcome::Answer(answered.accepted.answer());
         }
         let slot = self.slot_of(tag).filter(|&slot| {
             let texts = &self.subscriptions[slot].texts;
@@ -276,9 +341,12 @@ impl Shard {
             };
         };
         match self.refresh(request, slot, now, out) {
-            Ok(expires_s) => {
-                self.transactions.remember(key, tag, expires_s, now, &self.config.limits);
-                Outcome::AnswerAndNotify(accepted(tag, expires_s), slot)
+            Ok(accepted) => {
+                self.transactions.remember(key, accepted, now, &self.config.limits);
+                match accepted.is_silent {
+                    true => Outcome::Answer(accepted.answer()),
+                    false => Outcome::AnswerAndNotify(accepted.answer(), slot),
+                }
             }
             Err(answer) => Outcome::Answer(answer),
         }
@@ -291,7 +359,7 @@ impl Shard {
         slot: u32,
         now: Time,
         out: &mut Outputs,
-    ) -> Result<u32, Answer> {
+    ) -> Result<Accepted, Answer> {
         let config = std::sync::Arc::clone(&self.config);
         let message = request.message;
         let from = &request.basics.from;
@@ -310,6 +378,10 @@ impl Shard {
         if rfc {
             admission::check_expires(wanted_s, peer.endpoint)?;
         }
+        let entries = match rfc {
+            true => rls::list_in(request, config.limits.request_list_bytes_max)?,
+            false => None,
+        };
         let target = admission::contact(message)?;
         let texts = match &target {
             Some(target) => Some(self.retarget(slot, target)?),
@@ -323,6 +395,9 @@ impl Shard {
         // An Asterisk takes a refresh without a duration as one for the same again.
         let wanted_s = wanted_s.or_else(|| (!rfc).then_some(subscription.granted_s));
         let expires_s = self.granted(wanted_s, peer.endpoint);
+        if let Some(entries) = entries {
+            self.replace_list(slot, entries, now, out)?;
+        }
         self.subscriptions[slot].remote_cseq = request.basics.cseq;
         if let Some(texts) = texts {
             self.subscriptions[slot].texts = texts;
@@ -330,13 +405,30 @@ impl Shard {
         if let Some(flow) = flow {
             self.move_to(slot, flow, now, out);
         }
-        self.prolong(slot, expires_s, now, out);
-        Ok(expires_s)
+        let is_silent = self.is_suppressed(request.basics.suppress, slot);
+        let subscription = &self.subscriptions[slot];
+        let (tag, is_list) = (subscription.tag, subscription.list().is_some());
+        self.stats.counters.notify_withheld += u64::from(is_silent);
+        match is_silent && expires_s == 0 {
+            true => {
+                self.stats.counters.subscription_unsubscribed += 1;
+                self.remove_subscription(slot, now, out);
+            }
+            false => self.prolong(slot, expires_s, is_silent, now, out),
+        }
+        Ok(Accepted { tag, expires_s, is_list, is_silent })
     }
 
-    fn prolong(&mut self, slot: u32, expires_s: u32, now: Time, out: &mut Outputs) {
+    fn prolong(
+        &mut self,
+        slot: u32,
+        expires_s: u32,
+        is_silent: bool,
+        now: Time,
+        out: &mut Outputs,
+    ) {
         let subscription = &mut self.subscriptions[slot];
-        subscription.owed = true;
+        subscription.owed |= !is_silent;
         // Whoever refreshes is alive, and asks for an answer now.
         (subscription.unanswered_count, subscription.not_before_s) = (0, 0);
         if expires_s == 0 {
@@ -389,12 +481,12 @@ impl Shard {
             self.stats.waiting_count -= 1;
         }
         // The NOTIFY in flight holds its place in the old hop's window, not in the new one's.
-        let holds = subscription.in_flight.as_mut().map(|f| std::mem::take(&mut f.holds_window));
-        if holds == Some(true) {
-            self.hops.get_mut(old).give_back();
+        let held = subscription.in_flight.as_mut().map(|f| std::mem::take(&mut f.places));
+        self.hops.get_mut(old).give_back(held.unwrap_or(0));
+        if let Some(seat) = subscription.seat() {
+            let extension = &mut self.extensions[seat.extension];
+            extension.groups[usize::from(seat.group)].misplaced_count += 1;
         }
-        let extension = &mut self.extensions[subscription.extension];
-        extension.groups[usize::from(subscription.group)].misplaced_count += 1;
         let is_stream = [old, new].iter().any(|&hop| self.hops.get(hop).is_reliable());
         self.serve_waiting(old, now, out);
         self.hops.release(old);
@@ -457,36 +549,37 @@ impl Shard {
         if dialect == Dialect::Asterisk {
             self.ended.remember(tag, now);
         }
-        if subscription.in_flight.as_ref().is_some_and(|in_flight| in_flight.holds_window) {
-            self.hops.get_mut(subscription.hop).give_back();
+        let places = subscription.in_flight.as_ref().map_or(0, |in_flight| in_flight.places);
+        self.hops.get_mut(subscription.hop).give_back(places);
+        match &subscription.watched {
+            Watched::Extension(seat) => self.leave_group(*seat, slot, now, out),
+            Watched::List(list) => self.leave_parts(&list.members, out),
         }
         self.per_source.leave(subscription.source);
-        self.leave_group(&subscription, slot, now, out);
         self.serve_waiting(subscription.hop, now, out);
         self.hops.release(subscription.hop);
-        self.drop_if_unused(subscription.extension, out);
+        if let Some(seat) = subscription.seat() {
+            self.drop_if_unused(seat.extension, out);
+        }
     }
 
-    fn leave_group(&mut self, left: &Subscription, slot: u32, now: Time, out: &mut Outputs) {
+    fn leave_group(&mut self, left: Seat, slot: u32, now: Time, out: &mut Outputs) {
         let Some(extension) = self.extensions.get_mut(left.extension) else { return };
         extension.watcher_count -= 1;
         let group = &mut extension.groups[usize::from(left.group)];
         debug_assert_eq!(group.watchers.get(left.position as usize), Some(&slot));
         group.watchers.swap_remove(left.position as usize);
         let moved = group.watchers.get(left.position as usize).copied();
-        if group.watchers.is_empty() {
-            (group.view, group.cursor, group.watchers) = (None, None, Vec::new());
-            group.misplaced_count = 0;
-        }
+        group.free_if_unused();
         let Some(moved) = moved else { return };
         group.misplaced_count += 1;
         // A running fan-out may miss the one that moves here: it is served at once.
         let is_running = group.cursor.is_some();
-        let generation = group.generation;
-        let watcher = &mut self.subscriptions[moved];
-        watcher.position = left.position;
-        if is_running && watcher.has_news(generation) {
-            self.kick(moved, now, out);
+        if let Watched::Extension(seat) = &mut self.subscriptions[moved].watched {
+            seat.position = left.position;
+        }
+        if is_running {
+            self.kick_if_news(moved, now, out);
         }
     }
 
@@ -497,8 +590,30 @@ impl Shard {
     }
 }
 
-fn accepted(tag: Tag, expires_s: u32) -> Answer {
-    Answer::new(200, "OK").tagged(tag).with("Expires", expires_s)
+/// Lists are for those who understand them.
+fn extension_required() -> Answer {
+    Answer::new(421, "Extension Required").with("Require", "eventlist")
+}
+
+/// A SUBSCRIBE that was accepted: all that its answer is made from, now and when it comes again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Accepted {
+    pub(crate) tag: Tag,
+    pub(crate) expires_s: u32,
+    pub(crate) is_list: bool,
+    /// No NOTIFY follows (RFC 5839).
+    pub(crate) is_silent: bool,
+}
+
+impl Accepted {
+    pub(crate) fn answer(self) -> Answer {
+        let answer = match self.is_silent {
+            true => Answer::new(204, "No Notification"),
+            false => Answer::new(200, "OK"),
+        };
+        let answer = answer.tagged(self.tag).with("Expires", self.expires_s);
+        if self.is_list { answer.with("Require", "eventlist") } else { answer }
+    }
 }
 
 /// The Event of a refresh must be the one of the subscription. Another one would be a second
@@ -525,7 +640,7 @@ fn texts(
     wanted: &Wanted<'_>,
     routes: &[u8],
     is_strict: bool,
-    view: &GroupView,
+    dialect: Dialect,
     bytes_max: usize,
 ) -> Option<Texts> {
     let unfold = |value: &[u8]| {
@@ -536,7 +651,7 @@ fn texts(
     let header = |name| unfold(request.message.header(name).unwrap_or_default());
     let (to, from) = (header(HeaderName::To), header(HeaderName::From));
     let mut watcher = Vec::new();
-    escape_into(&watcher_uri(&request.basics.from, view.dialect), &mut watcher);
+    escape_into(&watcher_uri(&request.basics.from, dialect), &mut watcher);
     let event = unfold(wanted.event);
     let (mut target, mut lines) = (wanted.target.uri, routes.to_vec());
     if is_strict {

@@ -5,13 +5,15 @@
 //! memory (`FASTPATH.md` section 8).
 
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::Time;
 use crate::body::Body;
 use crate::config::EndpointId;
 use crate::extension::ExtensionId;
 use crate::hop::HopId;
+use crate::pace::Pace;
+use crate::rls::{Content, ListWatch};
 use crate::state::ExtensionState;
 use crate::tag::Tag;
 
@@ -19,10 +21,7 @@ use crate::tag::Tag;
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) tag: Tag,
-    pub(crate) extension: ExtensionId,
-    /// Its group in the extension, and its place in the group.
-    pub(crate) group: u16,
-    pub(crate) position: u32,
+    pub(crate) watched: Watched,
     pub(crate) endpoint: EndpointId,
     pub(crate) hop: HopId,
     /// Where the SUBSCRIBE that made it came from: counted in the shard's `per_source`.
@@ -57,6 +56,8 @@ pub(crate) struct Subscription {
     pub(crate) kept_cseq: u32,
     /// The first route is a strict router: request URI and last Route trade places.
     pub(crate) is_strict: bool,
+    /// How often its watcher wants to hear of it; `None`: at once and always.
+    pub(crate) pace: Option<Box<Pace>>,
     pub(crate) texts: Texts,
 }
 
@@ -64,8 +65,7 @@ pub(crate) struct Subscription {
 #[derive(Debug)]
 pub(crate) struct Beginning {
     pub(crate) tag: Tag,
-    pub(crate) extension: ExtensionId,
-    pub(crate) group: u16,
+    pub(crate) watched: Watched,
     pub(crate) endpoint: EndpointId,
     pub(crate) hop: HopId,
     pub(crate) source: IpAddr,
@@ -76,7 +76,26 @@ pub(crate) struct Beginning {
     pub(crate) expires_at_s: u32,
     pub(crate) state: Lifecycle,
     pub(crate) is_strict: bool,
+    pub(crate) pace: Option<Box<Pace>>,
     pub(crate) texts: Texts,
+}
+
+/// What a subscription watches.
+#[derive(Debug)]
+pub(crate) enum Watched {
+    /// One extension, and the place among its watchers.
+    Extension(Seat),
+    /// A resource list.
+    List(Box<ListWatch>),
+}
+
+/// A watcher's place in an extension.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seat {
+    pub(crate) extension: ExtensionId,
+    /// Its group in the extension, and its place in the group.
+    pub(crate) group: u16,
+    pub(crate) position: u32,
 }
 
 /// Where a subscription is in its life.
@@ -118,15 +137,27 @@ impl Reason {
 /// The NOTIFY that waits for its answer: what a retransmission must repeat byte for byte.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    pub(crate) body: Rc<Body>,
+    pub(crate) content: Shown,
     pub(crate) version: u32,
     pub(crate) shown_expires_s: u32,
     pub(crate) state: Lifecycle,
-    pub(crate) extension_state: ExtensionState,
+    /// What a single extension's watcher is shown.
+    pub(crate) extension_state: Option<ExtensionState>,
     pub(crate) sent_count: u8,
     pub(crate) sent_at: Time,
-    /// It still holds a place in its hop's window.
-    pub(crate) holds_window: bool,
+    /// Places it still holds in its hop's window.
+    pub(crate) places: u16,
+}
+
+/// The body of a NOTIFY in flight.
+#[derive(Debug)]
+pub(crate) enum Shown {
+    /// The document of one extension.
+    Document(Arc<Body>),
+    /// Members of a list.
+    List(Box<Content>),
+    /// A list whose watcher wants no bodies.
+    Nothing,
 }
 
 /// Texts of a dialog, end to end in one allocation.
@@ -178,6 +209,11 @@ impl Texts {
         &self.bytes[start..usize::from(self.ends[at])]
     }
 
+    /// Bytes of all texts.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// All texts, in the order of [`Text`].
     pub(crate) fn all(&self) -> [&[u8]; TEXT_COUNT] {
         use Text::*;
@@ -188,22 +224,12 @@ impl Texts {
 impl Subscription {
     /// A subscription whose watcher was told nothing yet and is owed a NOTIFY.
     pub(crate) fn new(beginning: Beginning) -> Self {
-        let Beginning { tag, extension, group, endpoint, hop, source, cseq, .. } = beginning;
-        let Beginning {
-            remote_cseq,
-            version,
-            granted_s,
-            expires_at_s,
-            state,
-            is_strict,
-            texts,
-            ..
-        } = beginning;
+        let Beginning { tag, watched, endpoint, hop, source, cseq, remote_cseq, .. } = beginning;
+        let Beginning { version, granted_s, expires_at_s, state, is_strict, pace, texts, .. } =
+            beginning;
         Self {
             tag,
-            extension,
-            group,
-            position: 0,
+            watched,
             endpoint,
             hop,
             source,
@@ -224,6 +250,7 @@ impl Subscription {
             acked_at_s: 0,
             kept_cseq: cseq,
             is_strict,
+            pace,
             texts,
         }
     }
@@ -231,6 +258,30 @@ impl Subscription {
     /// Seconds it still runs.
     pub(crate) fn remaining_s(&self, now: Time) -> u32 {
         u64::from(self.expires_at_s).saturating_sub(now.as_secs_ceil()) as u32
+    }
+
+    /// The seat of a single extension's watcher.
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        match &self.watched {
+            Watched::Extension(seat) => Some(*seat),
+            Watched::List(_) => None,
+        }
+    }
+
+    /// The list it watches.
+    pub(crate) fn list(&self) -> Option<&ListWatch> {
+        match &self.watched {
+            Watched::Extension(_) => None,
+            Watched::List(watch) => Some(watch),
+        }
+    }
+
+    /// The list it watches.
+    pub(crate) fn list_mut(&mut self) -> Option<&mut ListWatch> {
+        match &mut self.watched {
+            Watched::Extension(_) => None,
+            Watched::List(watch) => Some(watch),
+        }
     }
 
     /// Whether it has something to say that its watcher was not told.

@@ -73,7 +73,7 @@ pub(crate) fn read_branch(branch: &[u8]) -> Option<(Tag, u32)> {
     Some((Tag::read_digits(digits)?, read_hex(&digits[19..])?))
 }
 
-fn push_hex(out: &mut Vec<u8>, value: u32, width: u32) {
+pub(crate) fn push_hex(out: &mut Vec<u8>, value: u32, width: u32) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for place in (0..width).rev() {
         out.push(DIGITS[(value >> (place * 4)) as usize & 15]);

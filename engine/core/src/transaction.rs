@@ -10,13 +10,12 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::Time;
 use crate::limits::Limits;
-use crate::tag::Tag;
+use crate::subscribe::Accepted;
 
 /// What was answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Answered {
-    pub(crate) tag: Tag,
-    pub(crate) expires_s: u32,
+    pub(crate) accepted: Accepted,
     branch: u64,
 }
 
@@ -87,8 +86,7 @@ impl Transactions {
     pub(crate) fn remember(
         &mut self,
         key: RequestKey,
-        tag: Tag,
-        expires_s: u32,
+        accepted: Accepted,
         now: Time,
         limits: &Limits,
     ) {
@@ -98,7 +96,7 @@ impl Transactions {
         {
             self.answered.remove(&oldest);
         }
-        self.answered.insert(key.request, Answered { tag, expires_s, branch: key.branch });
+        self.answered.insert(key.request, Answered { accepted, branch: key.branch });
         self.order.push_back((now + limits.transaction_memory, key.request));
     }
 
@@ -120,19 +118,24 @@ impl Transactions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tag::Tag;
+
+    fn accepted(expires_s: u32) -> Accepted {
+        let tag = Tag { partition: 0, slot: 1, check: 2 };
+        Accepted { tag, expires_s, is_list: false, is_silent: false }
+    }
 
     #[test]
     fn a_request_is_new_then_again_then_forgotten_and_another_path_is_merged() {
         let limits = Limits::default();
         let mut memory = Transactions::new(1);
-        let tag = Tag { partition: 0, slot: 1, check: 2 };
         let key = memory.key(b"call", b"from", 1, b"z9hG4bKa");
         let merged = memory.key(b"call", b"from", 1, b"z9hG4bKb");
         let next = memory.key(b"call", b"from", 2, b"z9hG4bKa");
         assert_eq!(memory.look_up(key, Time::ZERO), Seen::New);
-        memory.remember(key, tag, 600, Time::ZERO, &limits);
+        memory.remember(key, accepted(600), Time::ZERO, &limits);
         assert!(
-            matches!(memory.look_up(key, Time::ZERO), Seen::Again(a) if (a.tag, a.expires_s) == (tag, 600))
+            matches!(memory.look_up(key, Time::ZERO), Seen::Again(a) if a.accepted == accepted(600))
         );
         assert_eq!(memory.look_up(merged, Time::ZERO), Seen::Merged);
         assert_eq!(memory.look_up(next, Time::ZERO), Seen::New);
@@ -144,10 +147,9 @@ mod tests {
     fn a_full_memory_forgets_the_oldest() {
         let limits = Limits { transaction_count_max: 1, ..Limits::default() };
         let mut memory = Transactions::new(1);
-        let tag = Tag { partition: 0, slot: 1, check: 2 };
         let keys = [1, 2].map(|cseq| memory.key(b"call", b"from", cseq, b"b"));
         for key in keys {
-            memory.remember(key, tag, 1, Time::ZERO, &limits);
+            memory.remember(key, accepted(1), Time::ZERO, &limits);
         }
         assert_eq!(memory.look_up(keys[0], Time::ZERO), Seen::New);
         assert_ne!(memory.look_up(keys[1], Time::ZERO), Seen::New);

@@ -62,6 +62,8 @@ pub(super) struct Template {
 struct Slot {
     start: u32,
     width: u32,
+    /// Bytes of the value; blanks follow.
+    used: u32,
     /// Holds free text: its width follows the text, not the table of states.
     free: bool,
 }
@@ -96,8 +98,11 @@ impl Template {
     pub(super) fn entity(&mut self, entity: &str) -> &mut Self {
         let start = self.bytes.len();
         self.text(entity);
-        self.entity =
-            Slot { start: start as u32, width: (self.bytes.len() - start) as u32, free: false };
+        self.entity = Slot {
+            start: start as u32,
+            width: (self.bytes.len() - start) as u32,
+            ..Slot::default()
+        };
         self
     }
 
@@ -123,14 +128,17 @@ impl Template {
 
     /// Appends a slot for values of up to `width` bytes, holding `value`.
     pub(super) fn slot(&mut self, width: usize, value: &[Piece<'_>]) -> &mut Self {
-        self.place(Slot { start: self.bytes.len() as u32, width: width as u32, free: false }, value)
+        self.place(
+            Slot { start: self.bytes.len() as u32, width: width as u32, ..Slot::default() },
+            value,
+        )
     }
 
     /// Appends a slot for a value with free text, somewhat wider than `value`.
     pub(super) fn free_slot(&mut self, value: &[Piece<'_>]) -> &mut Self {
         let room = self.len_of(value) + TEXT_HEADROOM_BYTES;
         let width = room.next_multiple_of(TEXT_HEADROOM_BYTES) as u32;
-        self.place(Slot { start: self.bytes.len() as u32, width, free: true }, value)
+        self.place(Slot { start: self.bytes.len() as u32, width, used: 0, free: true }, value)
     }
 
     fn place(&mut self, slot: Slot, value: &[Piece<'_>]) -> &mut Self {
@@ -154,7 +162,7 @@ impl Template {
 
     /// Overwrites slot `index`; true if a byte changed. O(width), no allocation.
     pub(super) fn patch(&mut self, index: usize, value: &[Piece<'_>]) -> Result<bool, Misfit> {
-        let Slot { start, width, free } = self.slots[index];
+        let Slot { start, width, free, .. } = self.slots[index];
         let (before, slot) = self.bytes.split_at_mut(start as usize);
         let mut pen = Pen { slot: &mut slot[..width as usize], at: 0, changed: false };
         for piece in value {
@@ -167,7 +175,10 @@ impl Template {
                 }
             }
         }
-        pen.finish(if free { TEXT_UNUSED_BYTES_MAX } else { usize::MAX })
+        let used = pen.at as u32;
+        let changed = pen.finish(if free { TEXT_UNUSED_BYTES_MAX } else { usize::MAX })?;
+        self.slots[index].used = used;
+        Ok(changed)
     }
 
     /// Overwrites the count of changes, where the document shows it.
@@ -182,6 +193,45 @@ impl Template {
     pub(super) fn len_for(&self, watcher_uri: &[u8]) -> usize {
         let named = self.watcher_at != NOWHERE;
         self.bytes.len() + if named { watcher_uri.len() } else { 0 }
+    }
+
+    /// Length of the copy for a watcher without the blanks that end slots.
+    pub(super) fn dense_len_for(&self, watcher_uri: &[u8]) -> usize {
+        let blanks = |slot: &Slot| (slot.width - slot.used) as usize;
+        self.len_for(watcher_uri) - self.used_slots().iter().map(blanks).sum::<usize>()
+    }
+
+    /// Appends the copy for a watcher without the blanks that end slots.
+    pub(super) fn write_dense_for(&self, version: u32, watcher_uri: &[u8], out: &mut Vec<u8>) {
+        let mut digits = itoa::Buffer::new();
+        let version = digits.format(version).as_bytes();
+        // A document's only version stands before all its slots.
+        let version_at = out.len() + self.version_at as usize;
+        let mut at = 0;
+        for slot in self.used_slots() {
+            self.copy(at..(slot.start + slot.used) as usize, watcher_uri, out);
+            at = (slot.start + slot.width) as usize;
+        }
+        self.copy(at..self.bytes.len(), watcher_uri, out);
+        if self.version_at != NOWHERE {
+            out[version_at..version_at + version.len()].copy_from_slice(version);
+            out[version_at + version.len()] = b'"';
+        }
+    }
+
+    fn copy(&self, range: std::ops::Range<usize>, watcher_uri: &[u8], out: &mut Vec<u8>) {
+        let watcher_at = self.watcher_at as usize;
+        if range.contains(&watcher_at) {
+            out.extend_from_slice(&self.bytes[range.start..watcher_at]);
+            out.extend_from_slice(watcher_uri);
+            out.extend_from_slice(&self.bytes[watcher_at..range.end]);
+        } else {
+            out.extend_from_slice(&self.bytes[range]);
+        }
+    }
+
+    fn used_slots(&self) -> &[Slot] {
+        &self.slots[..usize::from(self.slot_count)]
     }
 
     /// Appends the copy for a watcher.
@@ -275,5 +325,17 @@ mod tests {
             assert_eq!(str::from_utf8(&out[4..]), Ok(want));
             assert_eq!(out.len() - 4, template.len_for(b"sip:w"));
         }
+    }
+
+    #[test]
+    fn a_dense_copy_is_the_copy_without_the_blanks_of_slots() {
+        let mut template = Template::new();
+        template.markup("<d version=\"").version().markup(" a=\"").slot(6, &[Piece::Markup("b\"")]);
+        template.markup(" x=\"").watcher().markup("\" ").slot(4, &[Piece::Markup("/>")]);
+        let mut out = b"head".to_vec();
+        template.write_dense_for(7, b"sip:w", &mut out);
+        let want = "head<d version=\"7\"          a=\"b\" x=\"sip:w\" />";
+        assert_eq!(str::from_utf8(&out), Ok(want));
+        assert_eq!(out.len() - 4, template.dense_len_for(b"sip:w"));
     }
 }

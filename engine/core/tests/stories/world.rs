@@ -308,6 +308,7 @@ pub(crate) struct Phone {
     pub(crate) user_agent: String,
     /// Header lines of its own, CRLF included.
     pub(crate) extra: String,
+    pub(crate) body: Vec<u8>,
     pub(crate) cseq: u32,
     /// Our tag, once it has one.
     pub(crate) to_tag: String,
@@ -328,6 +329,7 @@ impl Phone {
             accept: String::new(),
             user_agent: "phone/1".into(),
             extra: String::new(),
+            body: Vec::new(),
             cseq: 0,
             to_tag: String::new(),
             arrives_at: host,
@@ -355,14 +357,15 @@ impl Phone {
         let expires = expires.map(|s| format!("Expires: {s}\r\n")).unwrap_or_default();
         let contact =
             if contact.is_empty() { String::new() } else { format!("Contact: {contact}\r\n") };
-        format!(
+        let length = self.body.len();
+        let head = format!(
             "SUBSCRIBE sip:{exten}@{SERVER} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {address};branch=z9hG4bK-{call_id}-{cseq};rport\r\nMax-Forwards: 70\r\n\
              From: <sip:w@{SERVER}>;tag=t{call_id}\r\nTo: <sip:{exten}@{SERVER}>{to_tag}\r\n\
              Call-ID: {call_id}\r\nCSeq: {cseq} SUBSCRIBE\r\n{contact}{event}{accept}{expires}{extra}\
-             User-Agent: {user_agent}\r\nContent-Length: 0\r\n\r\n"
-        )
-        .into_bytes()
+             User-Agent: {user_agent}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        [head.as_bytes(), &self.body].concat()
     }
 
     /// Sends a SUBSCRIBE and answers what comes back: the response, and the NOTIFYs.

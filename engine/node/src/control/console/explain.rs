@@ -183,6 +183,10 @@ fn write_watchers(text: &mut String, explanation: &Explanation) {
     if more > 0 {
         let _ = writeln!(text, "  ... and {more} more");
     }
+    if row.list_shard_count > 0 {
+        let count = row.list_shard_count;
+        let _ = writeln!(text, "Shown in lists: {count} documents of it go to shards with lists");
+    }
 }
 
 fn spell_presence(state: &str, subtype: &str, message: &str) -> String {

@@ -61,6 +61,11 @@ pub(super) async fn shards(node: &Node) -> Result<String, Failure> {
         sum(|stats| stats.in_flight_count),
         sum(|stats| stats.waiting_count),
     );
+    let members = sum(|stats| stats.list_member_count);
+    if members > 0 {
+        let parts = sum(|stats| stats.part_count);
+        let _ = writeln!(text, "{members} members of lists, from {parts} shared documents");
+    }
     Ok(text)
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn list(node: &Node, tenant: TenantId, count: usize) -> Result<
             row.expires_s,
             row.cseq,
             row.acknowledged.map_or("-", |state| state.text()),
-            row.extension_state.text(),
+            shows(row),
             if row.in_flight { " (in flight)" } else { "" },
         );
     }
@@ -74,10 +74,28 @@ pub(super) async fn show(node: &Node, tenant: TenantId, call_id: &str) -> Result
         line("CSeq", &row.cseq.to_string());
         line("In flight", if row.in_flight { "yes" } else { "no" });
         line("Acknowledged", &acknowledged(&row));
-        line("Extension state", row.extension_state.text());
+        match &row.members {
+            Some(members) => {
+                line("Members", &shows(&row));
+                line("Documents", members.content_type);
+            }
+            None => line("Extension state", &shows(&row)),
+        }
         text.push('\n');
     }
     Ok(text)
+}
+
+/// What a subscription shows now: a state, or how much of a list is still to be told.
+fn shows(row: &SubscriptionRow) -> String {
+    match (&row.members, row.extension_state) {
+        (Some(members), _) if members.waiting_count > 0 => {
+            format!("{} members, {} to be told", members.member_count, members.waiting_count)
+        }
+        (Some(members), _) => format!("{} members", members.member_count),
+        (None, Some(state)) => state.text().into(),
+        (None, None) => "-".into(),
+    }
 }
 
 pub(super) async fn pjsip_list(node: &Node, tenant: TenantId) -> Result<String, Failure> {

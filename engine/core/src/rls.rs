@@ -1,0 +1,273 @@
+//! Resource list subscriptions: RFC 4662.
+//!
+//! A list subscription lives on the shard of its *dialog*; its members live anywhere. What a
+//! member's shard renders is shared: one [`part::Part`] per document on each shard that needs it,
+//! however many lists show it. A list keeps eight bytes per member and one bit that says whether
+//! its watcher has seen the newest; a part keeps four bytes per list.
+//!
+//! ```text
+//! member's shard                        list's shard
+//! Extension ─ Group ── Arc<Body> ────▶  Part ──▶ ListWatch, ListWatch, …
+//!             (attached shards)         (edges)   (members, dirty bits)
+//! ```
+//!
+//! One NOTIFY shows all members (after a SUBSCRIBE, or when the list says so) or the dirty ones.
+//! What does not fit its budget stays dirty, so that a list is split over the versions that
+//! follow by the same rule by which a change is told.
+
+mod change;
+mod compose;
+mod keep;
+mod part;
+mod resolve;
+mod rlmi;
+mod subscribe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Time;
+use crate::dialplan::NAME_BYTES_MAX;
+use crate::extension::GroupView;
+use crate::list::List;
+use crate::package::Package;
+use crate::placement::TenantId;
+
+pub(crate) use compose::Content;
+use resolve::Wisher;
+
+pub(crate) use part::{Attachment, Face, PartId, Parts};
+pub use part::{PartEnd, PartNews, PartRequest};
+pub(crate) use rlmi::Writing;
+pub(crate) use subscribe::{RECIPIENT_LIST_SUBSCRIBE, list_in, push_etag};
+
+/// A watched list.
+#[derive(Debug)]
+pub(crate) struct ListWatch {
+    pub(crate) tenant: TenantId,
+    /// Where members without a context of their own are looked up.
+    pub(crate) context: Arc<str>,
+    pub(crate) package: Package,
+    pub(crate) source: Source,
+    /// What the watcher sees of each member; the entity is the member's own.
+    pub(crate) view: GroupView,
+    /// The URI it was subscribed by.
+    pub(crate) request_uri: Box<str>,
+    pub(crate) shape: Arc<Shape>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) dirty: Dirty,
+    /// Members that left the list and whose end the watcher was not told.
+    pub(crate) leaving: Vec<Arc<Face>>,
+    /// Versions of nested lists, in the order of [`Shape::nested`]: what the next NOTIFY shows.
+    pub(crate) versions: Vec<u32>,
+    /// Parts whose owner has not spoken. The first NOTIFY waits for all.
+    pub(crate) unknown_count: u32,
+    /// Rises with every change that its watcher must hear of.
+    pub(crate) generation: u32,
+    /// The last NOTIFY did not have room for all: the next ones show the rest, not all again.
+    pub(crate) is_continued: bool,
+    /// Bytes of the body of its last NOTIFY, about.
+    pub(crate) last_bytes: usize,
+    /// A large NOTIFY went unanswered: smaller ones may get through.
+    pub(crate) is_cautious: bool,
+    /// Its watcher wants no notifications of changes (RFC 5839: `Suppress-If-Match: *`).
+    pub(crate) is_quenched: bool,
+    /// When the oldest change that was not sent happened.
+    pub(crate) changed_at: Option<Time>,
+}
+
+/// Where the members of a list come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// The configuration.
+    Configured(Arc<List>),
+    /// The request itself (RFC 5367).
+    Request(Arc<[Entry5367]>),
+}
+
+/// One entry of a list that came with a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Entry5367 {
+    pub(crate) uri: Box<str>,
+    pub(crate) display_name: Option<Arc<str>>,
+}
+
+/// A member of a list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub(crate) part: PartId,
+    /// Its place among the part's edges.
+    pub(crate) position: u32,
+}
+
+/// What does not change while nobody reloads.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Shape {
+    /// Name of the list.
+    pub(crate) name: Arc<str>,
+    /// URI it was subscribed by, escaped for XML.
+    pub(crate) uri: Box<str>,
+    /// Host of that URI: the right side of Content-IDs.
+    pub(crate) host: Box<str>,
+    /// Lists within the list, outer ones first.
+    pub(crate) nested: Box<[Nested]>,
+    /// Names of members that are not their extension's, by member.
+    pub(crate) names: Box<[(u32, Arc<str>)]>,
+    pub(crate) with_display_names: bool,
+    /// URIs of a request that name nobody here, escaped.
+    pub(crate) strangers: Box<[Box<str>]>,
+    pub(crate) full_state: bool,
+}
+
+/// A list within a list: some of its members, in a row.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Nested {
+    pub(crate) name: Arc<str>,
+    pub(crate) uri: Box<str>,
+    /// The list it stands in; `None` for the outermost.
+    pub(crate) parent: Option<u16>,
+    pub(crate) first: u32,
+    pub(crate) end: u32,
+}
+
+impl Shape {
+    /// The name a member is shown under, if it is not its extension's.
+    pub(crate) fn name_of(&self, member: u32) -> Option<&Arc<str>> {
+        let at = self.names.binary_search_by_key(&member, |(member, _)| *member).ok()?;
+        Some(&self.names[at].1)
+    }
+}
+
+impl Source {
+    /// Changes within this time leave in one NOTIFY.
+    fn batch_interval(&self) -> Duration {
+        match self {
+            Self::Configured(list) => list.batch_interval,
+            Self::Request(_) => Duration::ZERO,
+        }
+    }
+}
+
+impl ListWatch {
+    /// A list without members yet.
+    fn new(wisher: Wisher<'_>, source: Source, shape: Shape) -> Self {
+        Self {
+            tenant: wisher.tenant,
+            context: Arc::clone(wisher.context),
+            package: wisher.package,
+            source,
+            view: wisher.view.clone(),
+            request_uri: wisher.uri.into(),
+            versions: vec![0; shape.nested.len()],
+            shape: Arc::new(shape),
+            members: Vec::new(),
+            dirty: Dirty::default(),
+            leaving: Vec::new(),
+            unknown_count: 0,
+            generation: 1,
+            is_continued: false,
+            last_bytes: 0,
+            is_cautious: false,
+            is_quenched: false,
+            changed_at: None,
+        }
+    }
+
+    /// Whether all its members' documents have arrived.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.unknown_count == 0
+    }
+
+    /// The member shown by a part. Walks the list: it is short, and near.
+    pub(crate) fn member_of(&self, part: PartId) -> Option<usize> {
+        self.members.iter().position(|member| member.part == part)
+    }
+
+    /// Its name, as it was subscribed.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.shape.name
+    }
+
+    /// NOTIFYs' worth of room that its next one takes at the receiver.
+    pub(crate) fn weight(&self, is_full: bool) -> u16 {
+        let shown = match is_full || self.shape.full_state {
+            true => self.members.len(),
+            false => self.dirty.count(),
+        };
+        (1 + shown / MEMBERS_PER_PLACE).min(usize::from(u16::MAX)) as u16
+    }
+}
+
+/// Members that fill as much of a receive buffer as a NOTIFY of one extension does.
+const MEMBERS_PER_PLACE: usize = 4;
+
+/// One bit per member: the watcher has not been sent its newest state.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    words: Vec<u64>,
+}
+
+impl Dirty {
+    pub(crate) fn new(member_count: usize) -> Self {
+        Self { words: vec![0; member_count.div_ceil(64)] }
+    }
+
+    pub(crate) fn set(&mut self, member: usize) {
+        if let Some(word) = self.words.get_mut(member / 64) {
+            *word |= 1 << (member % 64);
+        }
+    }
+
+    pub(crate) fn clear(&mut self, member: usize) {
+        if let Some(word) = self.words.get_mut(member / 64) {
+            *word &= !(1 << (member % 64));
+        }
+    }
+
+    pub(crate) fn is_set(&self, member: usize) -> bool {
+        self.words.get(member / 64).is_some_and(|word| word >> (member % 64) & 1 == 1)
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.words.iter().any(|word| *word != 0)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The members whose bit is set, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.words.iter().enumerate().flat_map(|(at, word)| {
+            let mut word = *word;
+            std::iter::from_fn(move || {
+                (word != 0).then(|| {
+                    let bit = word.trailing_zeros() as usize;
+                    word &= word - 1;
+                    at * 64 + bit
+                })
+            })
+        })
+    }
+}
+
+/// Whether a name may be a member: as a dialplan's.
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_set_cleared_and_walked_in_order() {
+        let mut dirty = Dirty::new(130);
+        for member in [129, 0, 64, 63, 500] {
+            dirty.set(member);
+        }
+        dirty.clear(64);
+        assert_eq!(dirty.iter().collect::<Vec<_>>(), [0, 63, 129]);
+        assert_eq!((dirty.count(), dirty.any(), dirty.is_set(63)), (3, true, true));
+    }
+}

@@ -1,0 +1,391 @@
+//! From a member's document to the lists that show it, and from a new configuration to lists with
+//! other members.
+
+use std::sync::Arc;
+
+use super::part::{Attachment, PartEnd, PartName, PartNews, PartRequest};
+use super::resolve::{Resolved, TooMany, Wisher};
+use super::{Dirty, Member, PartId, Source};
+use crate::dialplan::Found;
+use crate::extension::{ExtensionId, ExtensionKey, GroupView};
+use crate::mesh::ShardMessage;
+use crate::notifier::Fanout;
+use crate::placement::ShardId;
+use crate::subscription::{Lifecycle, Reason};
+use crate::{Outputs, Shard, Time};
+
+impl Shard {
+    /// A shard (maybe this one) shows an extension of ours in its lists from now on.
+    pub(crate) fn attach_part(
+        &mut self,
+        from: ShardId,
+        request: PartRequest,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        let PartRequest { part, tenant, found, view } = request;
+        let own = self.find_hint(tenant, &found.context, &found.exten);
+        let own = own.filter(|own| own.context == found.context);
+        // A hint we do not know: the other shard took over a new configuration before us, or
+        // still has an old one. Either way the next reload settles it.
+        let found = own.unwrap_or(Found { explicit: false, ..found });
+        let count_max = self.config.limits.view_count_max;
+        let id = self.extension_for(tenant, found, now, out);
+        let group = id.and_then(|id| Some((id, self.extensions[id].group(view, count_max)?)));
+        let Some((id, at)) = group else {
+            // The tables are full: the lists show it as ended, and the counter says why.
+            self.stats.counters.request_shed += 1;
+            if let Some(id) = id {
+                self.drop_if_unused(id, out);
+            }
+            return self.tell_part(from, PartNews { part, shown: None }, now, out);
+        };
+        let extension = &mut self.extensions[id];
+        let group = &mut extension.groups[usize::from(at)];
+        group.attached.push(Attachment { shard: from, part });
+        extension.attached_count += 1;
+        if extension.unknown_count == 0 {
+            let shown = Some((Arc::clone(&group.body), extension.changed_at));
+            self.tell_part(from, PartNews { part, shown }, now, out);
+        }
+    }
+
+    /// A shard shows it no longer.
+    pub(crate) fn detach_part(
+        &mut self,
+        from: ShardId,
+        part: PartName,
+        key: &ExtensionKey,
+        out: &mut Outputs,
+    ) {
+        let Some(id) = self.extensions.find(key) else { return };
+        let extension = &mut self.extensions[id];
+        let gone = Attachment { shard: from, part };
+        for group in &mut extension.groups {
+            let before = group.attached.len();
+            group.attached.retain(|attached| *attached != gone);
+            extension.attached_count -= (before - group.attached.len()) as u32;
+            group.free_if_unused();
+        }
+        self.drop_if_unused(id, out);
+    }
+
+    /// Tells the shards that show a group's document in their lists.
+    pub(crate) fn tell_parts(&mut self, id: ExtensionId, at: usize, now: Time, out: &mut Outputs) {
+        let extension = &self.extensions[id];
+        let group = &extension.groups[at];
+        for Attachment { shard, part } in group.attached.clone() {
+            let shown = Some((
+                Arc::clone(&self.extensions[id].groups[at].body),
+                self.extensions[id].changed_at,
+            ));
+            self.tell_part(shard, PartNews { part, shown }, now, out);
+        }
+    }
+
+    /// The hint of an extension is gone: its lists show it as ended.
+    pub(crate) fn end_parts(&mut self, id: ExtensionId, now: Time, out: &mut Outputs) {
+        let extension = &mut self.extensions[id];
+        extension.attached_count = 0;
+        let mut ended = Vec::new();
+        for group in &mut extension.groups {
+            ended.append(&mut group.attached);
+            group.free_if_unused();
+        }
+        for Attachment { shard, part } in ended {
+            self.tell_part(shard, PartNews { part, shown: None }, now, out);
+        }
+    }
+
+    fn tell_part(&mut self, to: ShardId, news: PartNews, now: Time, out: &mut Outputs) {
+        if to == self.id {
+            self.on_part(news, now);
+        } else {
+            out.to_shards.push((to, ShardMessage::Part(news)));
+        }
+    }
+
+    /// The owner of an extension speaks: every list that shows it is looked at.
+    pub(crate) fn on_part(&mut self, news: PartNews, now: Time) {
+        let Some(id) = self.parts.named(news.part) else { return };
+        let Some(part) = self.parts.get_mut(id) else { return };
+        let is_first = !std::mem::replace(&mut part.is_known, true);
+        (part.body, part.changed_at) = match news.shown {
+            Some((body, at)) => (Some(body), at),
+            None => (None, now),
+        };
+        part.is_news |= !is_first;
+        if is_first {
+            self.first_word(id);
+        }
+        let Some(part) = self.parts.get_mut(id).filter(|part| !part.edges.is_empty()) else {
+            return;
+        };
+        part.unvisited_count = part.edges.len() as u32;
+        if part.cursor.is_none() {
+            part.cursor = Some(0);
+            self.fanout.push_back(Fanout::Part(id));
+        }
+    }
+
+    /// A document that lists waited for has come.
+    fn first_word(&mut self, id: PartId) {
+        let Some(part) = self.parts.get(id) else { return };
+        for &slot in &part.edges {
+            let Some(subscription) = self.subscriptions.get_mut(slot) else { continue };
+            // One that is owed all is told all.
+            let is_news = !subscription.owed;
+            let Some(list) = subscription.list_mut() else { continue };
+            list.unknown_count = list.unknown_count.saturating_sub(1);
+            if is_news && let Some(member) = list.member_of(id) {
+                list.dirty.set(member);
+                list.generation = list.generation.wrapping_add(1);
+                list.changed_at.get_or_insert(part.changed_at);
+            }
+        }
+    }
+
+    /// The list at the cursor of a running fan-out; `None` when it is through.
+    pub(crate) fn next_list(&mut self, id: PartId) -> Option<u32> {
+        let part = self.parts.get_mut(id)?;
+        let cursor = part.cursor? as usize;
+        if part.unvisited_count == 0 {
+            (part.cursor, part.is_news) = (None, false);
+            return None;
+        }
+        part.unvisited_count -= 1;
+        let cursor = if cursor < part.edges.len() { cursor } else { 0 };
+        part.cursor = Some(cursor as u32 + 1);
+        part.edges.get(cursor).copied()
+    }
+
+    /// A list learns that one of its members shows something else.
+    pub(crate) fn mark_dirty(&mut self, slot: u32, id: PartId) {
+        let Some(part) = self.parts.get(id).filter(|part| part.is_news) else { return };
+        let list = self.subscriptions.get_mut(slot).and_then(|s| s.list_mut());
+        let Some(list) = list else { return };
+        let Some(member) = list.member_of(id) else { return };
+        list.dirty.set(member);
+        list.generation = list.generation.wrapping_add(1);
+        list.changed_at.get_or_insert(part.changed_at);
+    }
+
+    /// Gives a list its members. Those it shows already keep their place in their parts; the
+    /// owners of new parts are asked for their documents.
+    pub(super) fn seat_members(
+        &mut self,
+        slot: u32,
+        members: Vec<(Found, GroupView)>,
+        now: Time,
+        out: &mut Outputs,
+    ) {
+        let Some(list) = self.subscriptions[slot].list_mut() else { return };
+        let tenant = list.tenant;
+        let old = std::mem::take(&mut list.members);
+        let old_dirty = std::mem::take(&mut list.dirty);
+        // Held, so that no answer of an owner on this shard makes it speak in the middle.
+        list.unknown_count = u32::MAX;
+        let mut by_part = hashbrown::HashMap::with_hasher(self.hasher.clone());
+        by_part.extend(old.iter().enumerate().map(|(at, member)| (member.part, at)));
+        let mut kept = vec![false; old.len()];
+        let (mut seats, mut dirty) = (Vec::with_capacity(members.len()), Dirty::new(members.len()));
+        let mut asked = Vec::new();
+        for (at, (found, view)) in members.into_iter().enumerate() {
+            let (part, is_new) = self.part_of(tenant, &found, view);
+            if is_new {
+                asked.push((part, found));
+            }
+            let before = by_part.get(&part).copied();
+            seats.push(match before {
+                Some(before) => {
+                    kept[before] = true;
+                    old[before]
+                }
+                None => Member { part, position: self.parts.add_edge(part, slot) },
+            });
+            if is_new || before.is_none_or(|before| old_dirty.is_set(before)) {
+                dirty.set(at);
+            }
+        }
+        let left = old.iter().zip(&kept).filter(|(_, kept)| !**kept).map(|(member, _)| *member);
+        let left: Vec<Member> = left.collect();
+        let leaving = left.iter().filter_map(|member| {
+            let part = self.parts.get(member.part).filter(|part| part.body.is_some())?;
+            Some(Arc::clone(&part.face))
+        });
+        let leaving: Vec<_> = leaving.collect();
+        let has_news = dirty.any() || !leaving.is_empty();
+        let parts = &self.parts;
+        let unknown = seats.iter().filter(|m| parts.get(m.part).is_some_and(|p| !p.is_known));
+        let unknown_count = unknown.count() as u32;
+        if let Some(list) = self.subscriptions[slot].list_mut() {
+            (list.members, list.dirty) = (seats, dirty);
+            // One more than there are, until all are asked.
+            list.unknown_count = unknown_count + 1;
+            list.leaving.extend(leaving);
+            if has_news {
+                list.generation = list.generation.wrapping_add(1);
+                list.changed_at.get_or_insert(now);
+            }
+        }
+        for (part, found) in asked {
+            self.ask_owner(part, found, now, out);
+        }
+        self.leave_parts(&left, out);
+        if let Some(list) = self.subscriptions[slot].list_mut() {
+            list.unknown_count -= 1;
+        }
+    }
+
+    /// The part of an extension in a view. True: its owner must be asked for the document.
+    fn part_of(
+        &mut self,
+        tenant: crate::placement::TenantId,
+        found: &Found,
+        view: GroupView,
+    ) -> (PartId, bool) {
+        let key = (tenant, Arc::clone(&found.context), Arc::clone(&found.exten));
+        let check = self.rng.u32(..);
+        if let Some(id) = self.parts.find(&key, &view) {
+            let serial = self.reload_count;
+            // Its hint is back: another instance, and another attachment.
+            let is_back = self.parts.get_mut(id).is_some_and(|part| {
+                let is_back = part.is_gone();
+                if is_back {
+                    part.revive(&found.hint, check, serial);
+                }
+                is_back
+            });
+            if is_back {
+                self.expect_part(id);
+            }
+            return (id, is_back);
+        }
+        (self.parts.insert(key, view, &found.hint, check, self.reload_count), true)
+    }
+
+    /// Lists that show a part wait for its document again.
+    fn expect_part(&mut self, id: PartId) {
+        let Some(part) = self.parts.get(id) else { return };
+        for &slot in &part.edges {
+            if let Some(list) = self.subscriptions.get_mut(slot).and_then(|s| s.list_mut()) {
+                list.unknown_count = list.unknown_count.saturating_add(1);
+            }
+        }
+    }
+
+    fn ask_owner(&mut self, id: PartId, found: Found, now: Time, out: &mut Outputs) {
+        let Some(part) = self.parts.get(id) else { return };
+        let part_name = PartName { slot: id, check: part.check };
+        let (tenant, view) = (part.key().0, part.view().clone());
+        let owner = self.placement.shard_of_extension(tenant, &found.context, &found.exten);
+        let request = PartRequest { part: part_name, tenant, found, view };
+        if owner == self.id {
+            self.attach_part(self.id, request, now, out);
+        } else {
+            out.to_shards.push((owner, ShardMessage::AttachPart(Box::new(request))));
+        }
+    }
+
+    /// Takes a list's edges back. Parts that no list shows are forgotten.
+    pub(crate) fn leave_parts(&mut self, members: &[Member], out: &mut Outputs) {
+        for member in members {
+            let id = member.part;
+            if let Some(moved) = self.parts.remove_edge(id, member.position) {
+                let list = self.subscriptions.get_mut(moved).and_then(|s| s.list_mut());
+                if let Some(list) = list
+                    && let Some(at) = list.member_of(id)
+                {
+                    list.members[at].position = member.position;
+                }
+                // A running fan-out may miss the one that moves here: it is looked at once more.
+                if let Some(part) = self.parts.get_mut(id).filter(|part| part.cursor.is_some()) {
+                    part.unvisited_count = part.edges.len() as u32;
+                }
+            }
+            let Some(part) = self.parts.remove_unused(id) else { continue };
+            let (tenant, context, exten) = part.key();
+            let owner = self.placement.shard_of_extension(*tenant, context, exten);
+            let name = PartName { slot: id, check: part.check };
+            if owner == self.id {
+                self.detach_part(self.id, name, part.key(), out);
+            } else {
+                let message = ShardMessage::DetachPart(Box::new(PartEnd {
+                    part: name,
+                    key: part.key().clone(),
+                }));
+                out.to_shards.push((owner, message));
+            }
+        }
+    }
+
+    /// A list takes over what the configuration, or a new list in a request, says of it now.
+    pub(super) fn rebuild(
+        &mut self,
+        slot: u32,
+        source: Source,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Result<(), TooMany> {
+        let subscription = &self.subscriptions[slot];
+        let Some(list) = subscription.list() else { return Ok(()) };
+        let wisher = Wisher {
+            tenant: list.tenant,
+            context: &list.context,
+            package: list.package,
+            view: &list.view,
+            uri: &list.request_uri,
+        };
+        let Some(Resolved { members, shape }) = self.resolve(wisher, &source)? else {
+            return Ok(());
+        };
+        let root_version = subscription.version;
+        let subscription = &mut self.subscriptions[slot];
+        let Some(list) = subscription.list_mut() else { return Ok(()) };
+        list.source = source;
+        let is_same = shape == *list.shape;
+        if !is_same {
+            let version_of = |uri: &str| {
+                let at = list.shape.nested.iter().position(|nested| &*nested.uri == uri)?;
+                list.versions.get(at).copied()
+            };
+            // One that was not here a moment ago may have been here before: above all it showed.
+            let versions =
+                shape.nested.iter().map(|nested| version_of(&nested.uri).unwrap_or(root_version));
+            list.versions = versions.collect();
+            list.shape = Arc::new(shape);
+            // Names and nesting are only told in full.
+            subscription.owed = true;
+        }
+        self.seat_members(slot, members, now, out);
+        Ok(())
+    }
+
+    /// A list whose turn has come after a reload.
+    pub(crate) fn reload_list(&mut self, slot: u32, check: u32, now: Time, out: &mut Outputs) {
+        let Some(subscription) = self.subscriptions.get(slot) else { return };
+        let Some(list) = subscription.list().filter(|_| subscription.tag.check == check) else {
+            return;
+        };
+        if subscription.state == Lifecycle::Active {
+            let source = match &list.source {
+                Source::Configured(old) => {
+                    let found = self.config.lists.find(list.tenant, &old.name, list.package);
+                    found.map(Source::Configured)
+                }
+                Source::Request(entries) => Some(Source::Request(Arc::clone(entries))),
+            };
+            match source {
+                Some(source) => {
+                    self.set_batch_interval(slot, &source);
+                    // More members than may be: the list stays as it was.
+                    if self.rebuild(slot, source, now, out).is_err() {
+                        self.stats.counters.request_shed += 1;
+                    }
+                }
+                None => self.end_subscription(slot, Reason::NoResource, now, out),
+            }
+        }
+        self.kick_if_news(slot, now, out);
+    }
+}

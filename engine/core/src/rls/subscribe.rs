@@ -1,0 +1,206 @@
+//! SUBSCRIBE to a list: RFC 4662 section 4, RFC 5367, RFC 5839; `reference/sip-pubsub.md`
+//! sections 10.1 and 13.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lampfield_wire::{ACCEPTED_ENCODINGS, EncodingError, HeaderName, ResourceLists};
+
+use super::resolve::Wisher;
+use super::{Entry5367, ListWatch, Source};
+use crate::admission::{Peer, Wanted};
+use crate::config::{Dialect, Endpoint};
+use crate::extension::GroupView;
+use crate::list::List;
+use crate::pace::Pace;
+use crate::respond::Answer;
+use crate::subscribe::{Accepted, Outcome, Request};
+use crate::subscription::Watched;
+use crate::transaction::Seen;
+use crate::{Outputs, Shard, Time};
+
+/// Option tag of lists in requests (RFC 5367 section 4).
+pub(crate) const RECIPIENT_LIST_SUBSCRIBE: &str = "recipient-list-subscribe";
+/// Content type of lists in requests.
+const RESOURCE_LISTS: &str = "application/resource-lists+xml";
+
+/// The list a request carries, if it carries one.
+///
+/// # Errors
+///
+/// The answer that says what is wrong with it.
+pub(crate) fn list_in(
+    request: &Request<'_, '_>,
+    bytes_max: usize,
+) -> Result<Option<Arc<[Entry5367]>>, Answer> {
+    let body = &request.basics.body;
+    let broken = |text: String| {
+        Answer::new(400, "Bad Request").with("Warning", format!("399 lampfield \"{text}\""))
+    };
+    if !body.is_meant_as("recipient-list") {
+        return match request.message.has_token(HeaderName::Require, RECIPIENT_LIST_SUBSCRIBE) {
+            true => Err(broken("The request carries no recipient-list".into())),
+            false => Ok(None),
+        };
+    }
+    if !body.is(RESOURCE_LISTS) {
+        return Err(Answer::new(415, "Unsupported Media Type").with("Accept", RESOURCE_LISTS));
+    }
+    let document = body.decode(bytes_max).map_err(|error| match error {
+        EncodingError::TooLarge { .. } => Answer::new(413, "Request Entity Too Large"),
+        EncodingError::UnknownEncoding => {
+            Answer::new(415, "Unsupported Media Type").with("Accept-Encoding", ACCEPTED_ENCODINGS)
+        }
+        EncodingError::Corrupt => broken(format!("The recipient-list: {error}")),
+    })?;
+    let lists = ResourceLists::parse(&document)
+        .map_err(|error| broken(format!("The recipient-list: {error}")))?;
+    let entries = lists.flat_entries().into_iter().map(|entry| Entry5367 {
+        uri: entry.uri.as_str().into(),
+        display_name: entry.display_name.as_deref().map(Arc::from),
+    });
+    Ok(Some(entries.collect()))
+}
+
+impl Shard {
+    /// The configured list a SUBSCRIBE names.
+    pub(crate) fn find_list(
+        &self,
+        wanted: &Wanted<'_>,
+        endpoint: &Endpoint,
+        name: &str,
+    ) -> Option<Arc<List>> {
+        self.config.lists.find(endpoint.tenant, name, wanted.package)
+    }
+
+    /// A SUBSCRIBE without To tag that names, or carries, a list.
+    pub(crate) fn subscribe_list(
+        &mut self,
+        request: &Request<'_, '_>,
+        peer: &Peer<'_>,
+        wanted: &Wanted<'_>,
+        source: Source,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Outcome {
+        let basics = &request.basics;
+        let partition = self.placement.partition_of_dialog(basics.call_id, basics.from_tag);
+        let owner = self.placement.shard_of_partition(partition);
+        if owner != self.id {
+            self.forward(owner, request.flow, request.bytes, out);
+            return Outcome::Forwarded;
+        }
+        let key =
+            self.transactions.key(basics.call_id, basics.from_tag, basics.cseq, basics.branch);
+        match self.transactions.look_up(key, now) {
+            Seen::New => {}
+            seen => return self.seen_before(seen),
+        }
+        let view = GroupView {
+            format: wanted.format,
+            dialect: peer.endpoint.dialect,
+            digium: wanted.digium,
+            early_inuse_ringing: peer.endpoint.notify_early_inuse_ringing,
+            entity: "".into(),
+        };
+        let context = peer.endpoint.hint_context();
+        let uri = request.message.request_uri().unwrap_or_default();
+        let unsupported = || Outcome::Answer(Answer::new(416, "Unsupported URI Scheme"));
+        let Ok(uri) = std::str::from_utf8(uri) else { return unsupported() };
+        let (tenant, package) = (peer.endpoint.tenant, wanted.package);
+        let wisher = Wisher { tenant, context, package, view: &view, uri };
+        let resolved = match self.resolve(wisher, &source) {
+            Ok(Some(resolved)) => resolved,
+            Ok(None) => return unsupported(),
+            Err(_) => return Outcome::Answer(self.too_many()),
+        };
+        // An Asterisk has nothing to make a tree from (trace 10); phones hammer on an error.
+        if resolved.members.is_empty() && peer.endpoint.dialect == Dialect::Asterisk {
+            return Outcome::Answer(Answer::new(500, "Server Internal Error"));
+        }
+        let expires_s = self.granted(wanted.expires_s, peer.endpoint);
+        let pace = Pace::new(source.batch_interval(), wanted.gap);
+        let mut watch = ListWatch::new(wisher, source, resolved.shape);
+        watch.is_quenched = view.dialect == Dialect::Rfc && basics.suppress == Some(b"*");
+        let watched = Watched::List(Box::new(watch));
+        match self.begin(request, peer, wanted, partition, watched, pace, expires_s, now, out) {
+            Ok(slot) => {
+                self.seat_members(slot, resolved.members, now, out);
+                let accepted = Accepted {
+                    tag: self.subscriptions[slot].tag,
+                    expires_s,
+                    is_list: true,
+                    is_silent: false,
+                };
+                let limits = &self.config.limits;
+                self.transactions.remember(key, accepted, now, limits);
+                Outcome::AnswerAndNotify(accepted.answer(), slot)
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    fn too_many(&self) -> Answer {
+        let count_max = self.config.limits.list_member_count_max;
+        Answer::new(403, "Forbidden").with(
+            "Warning",
+            format!("399 lampfield \"The list has more than {count_max} members\""),
+        )
+    }
+
+    /// Whether a SUBSCRIBE in a list's dialog says that its watcher has the newest state already
+    /// (RFC 5839 section 6.3): no NOTIFY answers it then.
+    pub(crate) fn is_suppressed(&mut self, suppress: Option<&[u8]>, slot: u32) -> bool {
+        let subscription = &mut self.subscriptions[slot];
+        let (check, cseq) = (subscription.tag.check, subscription.cseq);
+        let is_settled = !subscription.owed
+            && subscription.in_flight.is_none()
+            && subscription.unanswered_count == 0;
+        let sent_generation = subscription.sent_generation;
+        let Some(list) = subscription.list_mut().filter(|list| list.view.dialect == Dialect::Rfc)
+        else {
+            return false;
+        };
+        list.is_quenched = suppress == Some(b"*");
+        let mut current = Vec::new();
+        push_etag(check, cseq, &mut current);
+        let is_current = is_settled && list.generation == sent_generation;
+        list.is_quenched || (is_current && suppress == Some(&current))
+    }
+
+    /// A SUBSCRIBE in a list's dialog that carries another list: the list is replaced.
+    pub(crate) fn replace_list(
+        &mut self,
+        slot: u32,
+        entries: Arc<[Entry5367]>,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Result<(), Answer> {
+        let list = self.subscriptions[slot].list();
+        if list.is_none_or(|list| matches!(list.source, Source::Configured(_))) {
+            return Err(Answer::new(403, "Forbidden").with(
+                "Warning",
+                "399 lampfield \"Only a list that came with a request can be replaced by one\"",
+            ));
+        }
+        let rebuilt = self.rebuild(slot, Source::Request(entries), now, out);
+        rebuilt.map_err(|_| self.too_many())
+    }
+
+    /// A list's batch interval may have been changed by a reload.
+    pub(super) fn set_batch_interval(&mut self, slot: u32, source: &Source) {
+        let subscription = &mut self.subscriptions[slot];
+        match &mut subscription.pace {
+            Some(pace) => pace.batch_interval = source.batch_interval(),
+            None => subscription.pace = Pace::new(source.batch_interval(), Duration::ZERO),
+        }
+    }
+}
+
+/// Appends the entity-tag of the state that the NOTIFY with this CSeq leaves its watcher with. No
+/// two NOTIFYs of a dialog share one, and no other dialog has the same.
+pub(crate) fn push_etag(check: u32, cseq: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"lf");
+    crate::tag::push_hex(out, check, 8);
+    crate::tag::push_hex(out, cseq, 8);
+}
