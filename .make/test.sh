@@ -28,7 +28,8 @@ stage() {
 
 tools() {
     need_rust
-    need_programs cc:build-essential make:make git:git sipp:sip-tester baresip:baresip-core
+    need_programs cc:build-essential make:make git:git sipp:sip-tester baresip:baresip-core \
+        chromium:chromium
     local part
     for part in fmt clippy; do
         cargo "$part" --version >/dev/null 2>&1 && continue

@@ -2,6 +2,8 @@
 
 #[path = "loadgen/faults.rs"]
 mod faults;
+#[path = "loadgen/lists.rs"]
+mod lists;
 #[path = "loadgen/report.rs"]
 mod report;
 #[path = "loadgen/scenario.rs"]

@@ -10,14 +10,13 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Ten extensions at `target`; the rest of the file is `rest`.
-    pub(crate) fn write(name: &str, target: &Target, rest: &str) -> File {
+    /// Ten extensions of two tenants; the rest of the file is `rest`.
+    pub(crate) fn write(name: &str, rest: &str) -> File {
         let directory =
             std::env::temp_dir().join(format!("lampload-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory");
-        let address = &target.address;
         let text = format!(
-            "[target]\naddress = \"{address}\"\n[states]\nby = \"udp://{address}\"\n\
+            "[target]\naddress = \"127.0.0.1:9\"\n[states]\nby = \"udp://127.0.0.1:9\"\n\
              [population]\nextensions = \"lamp{{0..9}}\"\ntenants = 2\n\
              [generator]\nmax_own_lateness = \"60s\"\n[sources]\nsockets = 4\n{rest}"
         );
@@ -29,10 +28,13 @@ impl File {
         self.directory.join(name).to_str().expect("text").to_owned()
     }
 
-    /// `lampload run` with the JSON on standard output.
-    pub(crate) fn run(&self, args: &[&str]) -> Run {
+    /// `lampload run` against `target`, with the JSON on standard output.
+    pub(crate) fn run(&self, target: &Target, args: &[&str]) -> Run {
         let path = self.path("s.toml");
-        lampload(&[&["run", &path, "--json", "-"], args].concat())
+        let address = format!("target.address={}", target.address);
+        let by = format!("states.by=udp://{}", target.address);
+        let words = ["run", &path, "--json", "-", "--set", &address, "--set", &by];
+        lampload(&[&words[..], args].concat())
     }
 }
 
@@ -72,8 +74,8 @@ fn phases_follow_each_other_and_each_has_its_latency() {
         kind = "drain"
         settle = "1s"
     "#;
-    let file = File::write("phases", &target, rest);
-    let run = file.run(&[]);
+    let file = File::write("phases", rest);
+    let run = file.run(&target, &[]);
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     let report = run.json();
     let phases = report["phases"].as_array().expect("a list");
@@ -134,8 +136,8 @@ fn watchers_behave_as_their_share_says_and_the_dead_are_not_judged() {
         [thresholds]
         p99_growth = 100000.0
     "#;
-    let file = File::write("behaviours", &target, rest);
-    let run = file.run(&[]);
+    let file = File::write("behaviours", rest);
+    let run = file.run(&target, &[]);
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     let report = run.json();
     let dead = number(&report, "/notify/dead_watchers_count");
@@ -178,12 +180,12 @@ fn a_restart_keeps_the_watchers_and_changes_go_on() {
         kind = "drain"
         settle = "1s"
     "#;
-    let file = File::write("restart", &target, rest);
-    let run = file.run(&[]);
+    let file = File::write("restart", rest);
+    let run = file.run(&target, &[]);
     assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     let wants = [("/lamps/right_count", 20), ("/subscribe/ended_by_target_count", 0)];
     assert_numbers(&run.json(), &wants);
-    let failed = file.run(&["--set", "phase.1.command=exit 3"]);
+    let failed = file.run(&target, &["--set", "phase.1.command=exit 3"]);
     assert_eq!(failed.code, 4, "{}", failed.stderr);
     assert!(failed.stderr.contains("restart: exit 3: exit status: 3"), "{}", failed.stderr);
 }
@@ -191,8 +193,8 @@ fn a_restart_keeps_the_watchers_and_changes_go_on() {
 #[test]
 fn a_wrong_file_is_refused_with_its_line() {
     let target = Target::start(&[]);
-    let file = File::write("wrong", &target, "[watchers]\nsingle = 20\n[[phase]]\nkind = \"x\"\n");
-    let run = file.run(&[]);
+    let file = File::write("wrong", "[watchers]\nsingle = 20\n[[phase]]\nkind = \"x\"\n");
+    let run = file.run(&target, &[]);
     assert_eq!((run.code, run.stdout.as_str()), (2, ""));
     assert!(run.stderr.contains("s.toml:15: unknown variant `x`"), "{}", run.stderr);
     let run = lampload(&["run", "/nowhere/s.toml"]);

@@ -2,18 +2,23 @@
 //! ceiling, and a server that errs on demand, to prove that the generator notices.
 //!
 //! It answers SUBSCRIBE with 200 and a NOTIFY, and a `SET exten STATE` datagram or a PUBLISH with
-//! a NOTIFY to each watcher of that extension. It keeps no timers: nothing is retransmitted, nothing expires.
+//! a NOTIFY to each watcher of that extension, alone or in the lists of a scenario. It keeps no
+//! timers: nothing is retransmitted, nothing expires.
+
+mod lists;
 
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use lampfield_net::sys::{BatchSocket, Datagram, ReceiveBatch, SocketOptions, wait_readable};
 use lampfield_wire::{Framing, HeaderName, Message, NameAddr, parse_expires};
 
+use self::lists::{Lists, Membership, Telling};
 use crate::document;
 use crate::lamp::{self, BodyFormat, DeviceState, Lamp};
 use crate::limits::NULL_WATCHER_COUNT_MAX;
@@ -30,7 +35,10 @@ pub struct NullTargetArgs {
     /// Ends by itself after this time.
     #[arg(long, default_value = "1h", value_parser = parse_duration)]
     run_for: Duration,
-    /// Do something wrong in every n-th NOTIFY of a change: KIND:N.
+    /// Serve the lists of this scenario file; lists in requests are always served.
+    #[arg(long)]
+    scenario: Option<PathBuf>,
+    /// Do something wrong in every n-th NOTIFY of a change, or whole list: KIND:N.
     #[arg(long, value_parser = parse_fault)]
     fault: Option<(Fault, u64)>,
     /// Wait this long before the NOTIFYs of each change.
@@ -61,6 +69,33 @@ pub enum Fault {
     Garbage,
     /// End the subscription instead.
     Terminate,
+    /// List: skip a version.
+    VersionGap,
+    /// List: use the last version again.
+    VersionBack,
+    /// List: name a part that is not there.
+    BadCid,
+    /// List: tell of somebody else, too.
+    Stranger,
+    /// List: name the member twice.
+    NamedTwice,
+    /// List: give the member's instance a new id.
+    NewInstance,
+    /// List: send the member's document alone.
+    NoList,
+    /// Whole list: say that it is partial.
+    NotFull,
+    /// Whole list: leave the last member out.
+    DropMember,
+    /// Whole list: spread it over several versions, which is right.
+    Split,
+}
+
+impl Fault {
+    /// Whether it is one of whole lists, not of changes.
+    fn is_of_whole_lists(self) -> bool {
+        matches!(self, Fault::NotFull | Fault::DropMember | Fault::Split)
+    }
 }
 
 #[derive(Debug)]
@@ -78,6 +113,8 @@ struct Subscriber {
     cseq: u32,
     version: u32,
     active: bool,
+    /// The list, if it watches one.
+    membership: Option<Membership>,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +122,7 @@ struct Target {
     subscribers: Vec<Subscriber>,
     by_call_id: HashMap<Vec<u8>, usize>,
     watchers: HashMap<String, Vec<usize>>,
+    lists: Lists,
     states: HashMap<String, DeviceState>,
     entity_tags: HashMap<String, String>,
     local: String,
@@ -93,6 +131,7 @@ struct Target {
     subscribe_count: u64,
     fault: Option<(Fault, u64)>,
     change_notify_count: u64,
+    whole_list_count: u64,
     branch_count: u64,
     out: Vec<u8>,
     ends: Vec<(SocketAddr, usize)>,
@@ -117,6 +156,7 @@ pub fn run(args: &NullTargetArgs) -> Result<Outcome, LoadError> {
         refuse: args.refuse,
         ignore: args.ignore,
         fault: args.fault,
+        lists: args.scenario.as_deref().map(Lists::of_file).transpose()?.unwrap_or_default(),
         ..Target::default()
     };
     let mut batch = ReceiveBatch::new(64, 65_536);
@@ -172,7 +212,7 @@ impl Target {
         if self.states.insert(extension.to_owned(), state) != Some(state) {
             let watchers = self.watchers.get(extension).cloned().unwrap_or_default();
             for index in watchers {
-                self.notify_change(index, state);
+                self.notify_change(index, extension, state);
             }
         }
         "OK".into()
@@ -240,7 +280,13 @@ impl Target {
         let expires_s = message.header(HeaderName::Expires).and_then(parse_expires).unwrap_or(3600);
         let tag = created.then(|| format!("n{index}"));
         write_answer(message, 200, tag.as_deref(), &mut self.out);
-        self.add_headers(&format!("Contact: <sip:{}>\r\nExpires: {expires_s}\r\n", self.local));
+        let requires = if self.subscribers[index].membership.is_some() {
+            "Require: eventlist\r\n"
+        } else {
+            ""
+        };
+        let local = &self.local;
+        self.add_headers(&format!("Contact: <sip:{local}>\r\nExpires: {expires_s}\r\n{requires}"));
         self.end_datagram(peer);
         let subscriber = &mut self.subscribers[index];
         let asked = message.header(HeaderName::CSeq).unwrap_or_default();
@@ -250,8 +296,22 @@ impl Target {
         }
         subscriber.asked = asked.to_vec();
         subscriber.active = expires_s > 0;
-        let state = self.states.get(&subscriber.extension).copied();
-        self.notify(index, state.unwrap_or(DeviceState::NotInUse), None);
+        if subscriber.membership.is_some() {
+            return self.notify_whole(index);
+        }
+        let state = self.state(&self.subscribers[index].extension);
+        self.notify(index, state, None);
+    }
+
+    fn state(&self, extension: &str) -> DeviceState {
+        self.states.get(extension).copied().unwrap_or(DeviceState::NotInUse)
+    }
+
+    /// The fault of the n-th event, if it is one of these.
+    fn fault_of(&self, count: u64, of_whole_lists: bool) -> Option<Fault> {
+        let (fault, every) = self.fault?;
+        let it_is = fault.is_of_whole_lists() == of_whole_lists && count.is_multiple_of(every);
+        it_is.then_some(fault)
     }
 
     /// The subscription of a SUBSCRIBE, and whether it is new.
@@ -270,8 +330,8 @@ impl Target {
         let contact = NameAddr::parse(message.header(HeaderName::Contact)?).ok()?;
         let accept = text(message.header(HeaderName::Accept).unwrap_or_default());
         let format = match accept.as_str() {
-            accept if accept.starts_with("application/dialog-info") => BodyFormat::DialogInfo,
-            accept if accept.starts_with("application/xpidf") => BodyFormat::Xpidf,
+            accept if accept.contains("application/dialog-info") => BodyFormat::DialogInfo,
+            accept if accept.contains("application/xpidf") => BodyFormat::Xpidf,
             _ => BodyFormat::Pidf,
         };
         let index = self.subscribers.len();
@@ -287,30 +347,43 @@ impl Target {
             cseq: 0,
             version: 0,
             active: true,
+            membership: self.lists.find(&extension, message),
             extension: extension.clone(),
         });
         self.by_call_id.insert(call_id.to_vec(), index);
-        self.watchers.entry(extension).or_default().push(index);
+        match &self.subscribers[index].membership {
+            None => self.watchers.entry(extension).or_default().push(index),
+            Some(membership) => membership.members.iter().for_each(|member| {
+                self.watchers.entry(member.clone()).or_default().push(index);
+            }),
+        }
         Some((index, true))
     }
 
     /// One NOTIFY of a change, right or wrong.
-    fn notify_change(&mut self, index: usize, state: DeviceState) {
+    fn notify_change(&mut self, index: usize, extension: &str, state: DeviceState) {
         if !self.subscribers[index].active {
             return;
         }
         self.change_notify_count += 1;
-        let fault = self.fault.filter(|(_, every)| self.change_notify_count.is_multiple_of(*every));
-        let fault = fault.map(|(fault, _)| fault);
+        let fault = self.fault_of(self.change_notify_count, false);
+        let mut tell = |state, fault| match &self.subscribers[index].membership {
+            None => self.notify(index, state, fault),
+            Some(membership) => {
+                let place = membership.members.iter().position(|member| member == extension);
+                let told = [(place.unwrap_or(0), state)];
+                self.notify_members(index, &told, false, fault);
+            }
+        };
         match fault {
             Some(Fault::Skip) => {}
-            Some(Fault::Lie) => self.notify(index, DeviceState::OnHold, None),
+            Some(Fault::Lie) => tell(DeviceState::OnHold, None),
             Some(Fault::Twice) => {
-                self.notify(index, state, None);
-                self.notify(index, state, None);
+                tell(state, None);
+                tell(state, None);
             }
             Some(Fault::ReuseCseq) => {
-                self.notify(index, state, None);
+                tell(state, None);
                 self.subscribers[index].cseq -= 1;
                 self.notify(index, state, None);
             }
@@ -318,25 +391,80 @@ impl Target {
                 self.subscribers[index].active = false;
                 self.notify(index, state, None);
             }
-            Some(Fault::LowerCseq | Fault::Garbage) | None => self.notify(index, state, fault),
+            Some(Fault::NoList) => self.notify(index, state, None),
+            _ => tell(state, fault),
         }
     }
 
+    /// The whole list, in as many NOTIFYs as it takes.
+    fn notify_whole(&mut self, index: usize) {
+        let Some(membership) = &self.subscribers[index].membership else {
+            return;
+        };
+        self.whole_list_count += 1;
+        let fault = self.fault_of(self.whole_list_count, true);
+        let chunks = membership.chunks(fault);
+        for (number, places) in chunks.into_iter().enumerate() {
+            let Some(membership) = &self.subscribers[index].membership else {
+                return;
+            };
+            let told = places.map(|place| (place, self.state(&membership.members[place])));
+            let told: Vec<(usize, DeviceState)> = told.collect();
+            let full = number == 0 && fault != Some(Fault::NotFull);
+            self.notify_members(index, &told, full, fault);
+        }
+    }
+
+    fn notify_members(
+        &mut self,
+        index: usize,
+        members: &[(usize, DeviceState)],
+        full: bool,
+        fault: Option<Fault>,
+    ) {
+        let subscriber = &mut self.subscribers[index];
+        let Some(membership) = &mut subscriber.membership else {
+            return;
+        };
+        match fault {
+            Some(Fault::VersionGap) => membership.version += 1,
+            Some(Fault::VersionBack) => membership.version = membership.version.saturating_sub(1),
+            _ => {}
+        }
+        let telling = Telling {
+            list: &subscriber.extension,
+            membership,
+            members,
+            full,
+            format: subscriber.format,
+            fault,
+            number: self.branch_count,
+        };
+        let (content_type, body) = telling.write();
+        membership.version += 1;
+        self.send_notify(index, &content_type, &body, fault);
+    }
+
     fn notify(&mut self, index: usize, state: DeviceState, fault: Option<Fault>) {
+        let subscriber = &mut self.subscribers[index];
+        subscriber.version += 1;
+        let name = &subscriber.extension;
+        let entity = format!("sip:{name}@null");
+        let (content_type, body) =
+            document::write(subscriber.format, state, name, &entity, subscriber.version);
+        self.send_notify(index, content_type, &body, fault);
+    }
+
+    fn send_notify(&mut self, index: usize, content_type: &str, body: &str, fault: Option<Fault>) {
         self.branch_count += 1;
         let subscriber = &mut self.subscribers[index];
         subscriber.cseq += 1;
-        subscriber.version += 1;
-        let Subscriber { target_uri, from, to, call_id, event, extension, .. } = &*subscriber;
-        let entity = format!("sip:{extension}@null");
-        let (content_type, mut body) =
-            document::write(subscriber.format, state, extension, &entity, subscriber.version);
-        if fault == Some(Fault::Garbage) {
-            body = "no XML".into();
-        }
+        let Subscriber { target_uri, from, to, call_id, event, .. } = &*subscriber;
+        let body = if fault == Some(Fault::Garbage) { "no XML" } else { body };
         let cseq = if fault == Some(Fault::LowerCseq) { 0 } else { subscriber.cseq };
         let active = subscriber.active;
         let word = if active { "active;expires=3600" } else { "terminated;reason=timeout" };
+        let requires = if subscriber.membership.is_some() { "Require: eventlist\r\n" } else { "" };
         let (local, branch, body_bytes) = (&self.local, self.branch_count, body.len());
         put(
             &mut self.out,
@@ -344,7 +472,7 @@ impl Target {
                 "NOTIFY {target_uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};rport;branch=z9hG4bKn{branch}\r\n\
                  Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
                  CSeq: {cseq} NOTIFY\r\nContact: <sip:{local}>\r\nEvent: {event}\r\n\
-                 Subscription-State: {word}\r\nContent-Type: {content_type}\r\n\
+                 {requires}Subscription-State: {word}\r\nContent-Type: {content_type}\r\n\
                  Content-Length: {body_bytes}\r\n\r\n{body}"
             ),
         );
