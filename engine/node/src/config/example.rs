@@ -1,10 +1,15 @@
 //! Configurations that need no file, and files to begin with.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use lampfield_core::config::{Dialect, Endpoint, Network};
 use lampfield_core::dialplan::{Globals, HintRange, Template};
 use lampfield_core::flow::Transport;
+use lampfield_core::list::{List, ListItem};
+use lampfield_core::package::Package;
+use lampfield_core::placement::TenantId;
 
 use super::Listen;
 use super::build::Draft;
@@ -14,7 +19,13 @@ use super::problem::Place;
 /// What `lampfield run` alone serves: extensions 1000 to 1099, to this machine only.
 const EMBEDDED: (&str, &str, &str) = ("1000", "1099", "Custom:lamp{exten},CustomPresence:{exten}");
 
-/// Fills in the example: one tenant, one range of hints, one endpoint for the loopback networks,
+/// A list for each package, to subscribe to.
+const LISTS: [(&str, Package); 2] = [("team", Package::Presence), ("lamps", Package::Dialog)];
+
+/// Members of each of [`LISTS`].
+const MEMBER_COUNT: u32 = 10;
+
+/// Fills in the example: one tenant, one range of hints, two lists, one endpoint for the loopback networks,
 /// AMI on loopback with a secret drawn at start.
 pub(super) fn embedded(draft: &mut Draft, dialect: Option<Dialect>) {
     let place = Place::default();
@@ -28,6 +39,7 @@ pub(super) fn embedded(draft: &mut Draft, dialect: Option<Dialect>) {
         }
         Err(error) => draft.problems.error(&place, error.to_string()),
     }
+    lists(draft, tenant);
     draft.core.dialect = dialect.unwrap_or_default();
     let endpoint = Endpoint {
         name: "loopback".into(),
@@ -54,8 +66,31 @@ pub(super) fn embedded(draft: &mut Draft, dialect: Option<Dialect>) {
     draft.ami_enabled = true;
 }
 
-/// Writes an Asterisk-style directory: `hint_count` hints in context `hints`, an endpoint for the
-/// loopback network, AMI user `demo`. Existing files are not overwritten.
+fn lists(draft: &mut Draft, tenant: TenantId) {
+    let items: Arc<[ListItem]> =
+        (0..MEMBER_COUNT).map(|n| ListItem::parse(&(1000 + n).to_string())).collect();
+    for (name, package) in LISTS {
+        let list = List {
+            name: name.into(),
+            package,
+            items: Arc::clone(&items),
+            full_state: false,
+            batch_interval: Duration::ZERO,
+            display_names: false,
+            origin: "example".into(),
+        };
+        draft.list(&Place::default(), false, tenant, list);
+    }
+}
+
+/// Members of the lists in the files: `hint_count` may be less.
+fn members(hint_count: u32, mark: &str, between: &str) -> String {
+    let numbers = (0..hint_count.min(MEMBER_COUNT)).map(|n| format!("{mark}{}{mark}", 10_000 + n));
+    numbers.collect::<Vec<_>>().join(between)
+}
+
+/// Writes an Asterisk-style directory: `hint_count` hints in context `hints`, two lists, an
+/// endpoint for the loopback network, AMI user `demo`. Existing files are not overwritten.
 ///
 /// # Errors
 ///
@@ -67,9 +102,10 @@ pub fn write_asterisk(dir: &Path, hint_count: u32) -> anyhow::Result<()> {
         let _ =
             writeln!(extensions, "exten => {exten},hint,Custom:lamp{exten},CustomPresence:{exten}");
     }
+    let pjsip = PJSIP.replace("MEMBERS", &members(hint_count, "", ","));
     std::fs::create_dir_all(dir)?;
     for (name, text) in
-        [("extensions.conf", &*extensions), ("pjsip.conf", PJSIP), ("manager.conf", MANAGER)]
+        [("extensions.conf", &*extensions), ("pjsip.conf", &*pjsip), ("manager.conf", MANAGER)]
     {
         write_new(&dir.join(name), text)?;
     }
@@ -84,7 +120,8 @@ pub fn write_asterisk(dir: &Path, hint_count: u32) -> anyhow::Result<()> {
 pub fn write_native(dir: &Path, hint_count: u32) -> anyhow::Result<()> {
     let last = (10_000 + hint_count - 1).to_string();
     std::fs::create_dir_all(dir)?;
-    write_new(&dir.join("lampfield.toml"), &NATIVE.replace("LAST", &last))
+    let text = NATIVE.replace("LAST", &last).replace("MEMBERS", &members(hint_count, "\"", ", "));
+    write_new(&dir.join("lampfield.toml"), &text)
 }
 
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -113,6 +150,24 @@ match = ["127.0.0.0/8", "::1"]
 context = "hints"
 range = "10000..=LAST"
 hint = "Custom:lamp{exten},CustomPresence:{exten}"
+
+# A phone subscribes once to a list instead of once to every lamp.
+[[list]]
+name = "team"
+event = "presence"
+items = [MEMBERS]
+
+[[list]]
+name = "lamps"
+event = "dialog"
+items = [MEMBERS]
+
+# Or one line for everybody: list blf-10007 shows the others of the fifty that 10007 is one of.
+[[list_range]]
+name = "blf-{exten}"
+event = "dialog"
+range = "10000..=LAST"
+group_size = 50
 
 [ami]
 bind = "127.0.0.1:5038"
@@ -159,6 +214,17 @@ identify_by=ip
 type=identify
 endpoint=local
 match=127.0.0.0/8
+
+; A phone subscribes once to a list instead of once to every lamp.
+[team]
+type=resource_list
+event=presence
+list_item=MEMBERS
+
+[lamps]
+type=resource_list
+event=dialog
+list_item=MEMBERS
 ";
 
 const MANAGER: &str = "\

@@ -308,10 +308,14 @@ fn ten_thousand_hints_of_the_generated_example_load_fast() {
     let dir = Dir::new(&[]);
     example::write_asterisk(&dir.0, 10_000).unwrap();
     assert!(example::write_asterisk(&dir.0, 1).is_err(), "nothing is overwritten");
+    let small = Dir::new(&[]);
+    example::write_asterisk(&small.0, 1).unwrap();
+    assert_eq!(small.asterisk().unwrap().warnings, []);
     let start = Instant::now();
     let loaded = dir.asterisk().unwrap();
     let elapsed = start.elapsed();
     assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.node.core.lists.rows(T).count(), 2);
     assert_eq!(loaded.node.core.dialplan.explicit_hints(T).count(), 10_000);
     assert!(loaded.node.core.dialplan.find(T, "hints", "19999").is_some());
     assert!(elapsed.as_millis() < 1000, "{elapsed:?}");

@@ -2,6 +2,7 @@
 
 use lampfield::config::{LoadOptions, Loaded, example, load};
 use lampfield_core::config::Dialect;
+use lampfield_core::package::Package;
 use lampfield_core::placement::TenantId;
 
 use super::{Dir, report};
@@ -215,10 +216,22 @@ fn the_command_line_goes_before_the_files() {
 
 #[test]
 fn the_generated_native_example_loads() {
+    let small = Dir::new(&[]);
+    example::write_native(&small.0, 3).unwrap();
+    assert_eq!(small.native().unwrap().warnings, []);
     let dir = Dir::new(&[]);
     example::write_native(&dir.0, 1000).unwrap();
     let loaded = dir.native().unwrap();
     assert_eq!(loaded.warnings, []);
+    let lists = &loaded.node.core.lists;
+    for (name, package, want) in [
+        ("team", Package::Presence, 10),
+        ("lamps", Package::Dialog, 10),
+        ("blf-10999", Package::Dialog, 49),
+    ] {
+        let list = lists.find(TenantId(0), name, package);
+        assert_eq!(list.map(|list| list.items.len()), Some(want), "{name}");
+    }
     let plan = &loaded.node.core.dialplan;
     assert!(plan.find(TenantId(0), "hints", "10999").is_some());
     assert!(plan.find(TenantId(0), "hints", "11000").is_none());
