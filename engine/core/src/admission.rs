@@ -107,7 +107,7 @@ pub(crate) fn find_endpoint(
 /// The answer to give: a challenge, or 403 where no credentials could help.
 pub(crate) fn identify<'c>(
     config: &'c Config,
-    authenticator: &Authenticator,
+    authenticator: &mut Authenticator,
     request: &Message<'_>,
     from: &NameAddr<'_>,
     flow: Flow,

@@ -1,14 +1,17 @@
 //! Digest authentication of requests, with nonces that need no memory.
 //!
 //! A nonce is `time` and a keyed MAC over it; it is good for [`NONCE_LIFETIME_S`] and bound to the
-//! realm. Source: RFC 3261 section 22, RFC 7616; MD5 because that is what phones and `pjsip.conf`
+//! realm. What credentials are used for is remembered that long ([`Replays`]). Source: RFC 3261 section 22, RFC 7616; MD5 because that is what phones and `pjsip.conf`
 //! have.
 
-use lampfield_wire::{HeaderName, Message, split_list, unquote};
+use std::time::Duration;
+
+use lampfield_wire::{HeaderName, Message, split_list, split_uri, unquote};
 use md5::{Digest, Md5};
 
 use crate::Time;
 use crate::config::Auth;
+use crate::replay::{Replays, Use};
 
 /// Seconds a nonce is accepted; then the peer is told `stale=true` and tries again by itself.
 const NONCE_LIFETIME_S: u64 = 300;
@@ -20,7 +23,7 @@ pub(crate) enum Verdict {
     Proven,
     /// It does not, or said nothing.
     Unproven,
-    /// It does, but with an old nonce.
+    /// It does, but with an old nonce, or one whose count was used for another request.
     Stale,
 }
 
@@ -28,11 +31,17 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     key: [u8; 16],
+    replays: Replays,
+    hasher: ahash::RandomState,
 }
 
 impl Authenticator {
     pub(crate) fn new(rng: &mut fastrand::Rng) -> Self {
-        Self { key: rng.u128(..).to_le_bytes() }
+        let key = rng.u128(..).to_le_bytes();
+        let [a, b, c, d] = [(); 4].map(|()| rng.u64(..));
+        let hasher = ahash::RandomState::with_seeds(a, b, c, d);
+        let replays = Replays::new(hasher.clone(), Duration::from_secs(NONCE_LIFETIME_S));
+        Self { key, replays, hasher }
     }
 
     /// Value of a WWW-Authenticate header.
@@ -43,7 +52,7 @@ impl Authenticator {
     }
 
     /// Checks the Authorization headers of a request against one set of credentials.
-    pub(crate) fn verify(&self, request: &Message<'_>, auth: &Auth, now: Time) -> Verdict {
+    pub(crate) fn verify(&mut self, request: &Message<'_>, auth: &Auth, now: Time) -> Verdict {
         let method = request.method().unwrap_or_default();
         let mine = |value: &&[u8]| {
             let has = |name, want: &str| param(value, name) == Some(want.as_bytes());
@@ -53,6 +62,9 @@ impl Authenticator {
             return Verdict::Unproven;
         };
         let get = |name| param(value, name).unwrap_or_default();
+        if !is_same_target(get("uri"), request.request_uri().unwrap_or_default()) {
+            return Verdict::Unproven;
+        }
         let ha2 = md5_hex(&[method, get("uri")]);
         let ha1 = auth.ha1_md5.as_bytes();
         let want = match param(value, "qop") {
@@ -66,7 +78,19 @@ impl Authenticator {
         if !is_equal(want.as_bytes(), get("response")) {
             return Verdict::Unproven;
         }
-        self.judge_nonce(get("nonce"), &auth.realm, now)
+        let verdict = self.judge_nonce(get("nonce"), &auth.realm, now);
+        // Without qop there is no count: RFC 2069 clients use a nonce as long as it is good.
+        if verdict != Verdict::Proven || param(value, "qop").is_none() {
+            return verdict;
+        }
+        let credentials = ["username", "nonce", "nc", "cnonce"].map(get);
+        let names = [HeaderName::CallId, HeaderName::From, HeaderName::CSeq];
+        let request = names.map(|name| request.header(name));
+        let used = Use {
+            credentials: self.hasher.hash_one(credentials),
+            request: self.hasher.hash_one(request),
+        };
+        if self.replays.admit(used, now) { Verdict::Proven } else { Verdict::Stale }
     }
 
     fn judge_nonce(&self, nonce: &[u8], realm: &str, now: Time) -> Verdict {
@@ -86,8 +110,23 @@ impl Authenticator {
         let time = format!("{:08x}", made_at_s as u32);
         // Key at both ends: no length extension, no use of the inner hash alone.
         let inner = md5_hex(&[&self.key, time.as_bytes(), realm.as_bytes()]);
-        format!("{time}{}", md5_hex(&[&self.key, inner.as_bytes()]))
+        // Half of the MAC: a challenge is not to be longer than the request, and 64 bits cannot be
+        // guessed in the life of a nonce.
+        let mac = md5_hex(&[&self.key, inner.as_bytes()]);
+        format!("{time}{}", &mac[..16])
     }
+}
+
+/// A challenge as short as RFC 7616 allows: MD5 is what no algorithm means.
+pub(crate) fn shorten_challenge(header: &[u8]) -> Vec<u8> {
+    String::from_utf8_lossy(header).replace("algorithm=MD5,", "").into_bytes()
+}
+
+/// Whether credentials for `uri` are good for a request to `request_uri`: the same bytes, or the
+/// same user and host. A proxy may have changed parameters or the port on the way.
+fn is_same_target(uri: &[u8], request_uri: &[u8]) -> bool {
+    let [Ok(a), Ok(b)] = [uri, request_uri].map(split_uri) else { return uri == request_uri };
+    a.user == b.user && a.host.eq_ignore_ascii_case(b.host)
 }
 
 /// Lower-case hexadecimal MD5 of the parts joined by colons.
@@ -122,10 +161,10 @@ mod tests {
     use super::*;
     use lampfield_wire::Framing;
 
-    fn subscribe(authorization: &str) -> Vec<u8> {
+    fn subscribe(cseq: u32, authorization: &str) -> Vec<u8> {
         format!(
             "SUBSCRIBE sip:1000@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
-             To: <sip:1000@h>\r\nCall-ID: c\r\nCSeq: 1 SUBSCRIBE\r\n{authorization}\r\n"
+             To: <sip:1000@h>\r\nCall-ID: c\r\nCSeq: {cseq} SUBSCRIBE\r\n{authorization}\r\n"
         )
         .into_bytes()
     }
@@ -144,37 +183,47 @@ mod tests {
             .into()
     }
 
-    fn authorization(ha1: &str, nonce: &str) -> String {
-        let ha2 = md5_hex(&[b"SUBSCRIBE", b"sip:1000@h"]);
-        let parts = [ha1.as_bytes(), nonce.as_bytes(), b"0000000a", b"cn", b"auth", ha2.as_bytes()];
+    fn authorization(ha1: &str, nonce: &str, uri: &str, nc: u32) -> String {
+        let (ha2, nc) = (md5_hex(&[b"SUBSCRIBE", uri.as_bytes()]), format!("{nc:08x}"));
+        let parts = [ha1, nonce, &nc, "cn", "auth", &ha2].map(str::as_bytes);
+        let response = md5_hex(&parts);
         format!(
-            "Authorization: Digest username=\"alice\", realm=\"lab\", nonce=\"{nonce}\", uri=\"sip:1000@h\", \
-             qop=auth, nc=0000000a, cnonce=\"cn\", response=\"{}\"\r\n",
-            md5_hex(&parts)
+            "Authorization: Digest username=\"alice\", realm=\"lab\", nonce=\"{nonce}\", uri=\"{uri}\", \
+             qop=auth, nc={nc}, cnonce=\"cn\", response=\"{response}\"\r\n"
         )
     }
 
     #[test]
-    fn only_the_secret_and_a_young_nonce_of_ours_prove_anything() {
-        let authenticator = Authenticator::new(&mut fastrand::Rng::with_seed(1));
+    fn only_the_secret_a_young_nonce_of_ours_and_a_new_count_prove_anything() {
+        let mut authenticator = Authenticator::new(&mut fastrand::Rng::with_seed(1));
         let other = Authenticator::new(&mut fastrand::Rng::with_seed(2));
         let now = Time::from_secs(1000);
         let nonce = nonce_of(&authenticator.challenge("lab", now, false));
         let foreign = nonce_of(&other.challenge("lab", now, false));
         let (good, bad) = (alice().ha1_md5, md5_hex(&[b"alice", b"lab", b"guess"]));
-        for (header, at_s, want) in [
-            (authorization(&good, &nonce), 1000, Verdict::Proven),
-            (authorization(&good, &nonce), 1299, Verdict::Proven),
-            (authorization(&good, &nonce), 1300, Verdict::Stale),
-            (authorization(&good, &nonce), 999, Verdict::Stale),
-            (authorization(&good, &foreign), 1000, Verdict::Stale),
-            (authorization(&good, "x"), 1000, Verdict::Stale),
-            (authorization(&bad, &nonce), 1000, Verdict::Unproven),
-            (String::new(), 1000, Verdict::Unproven),
-            ("Authorization: Digest\r\n".into(), 1000, Verdict::Unproven),
-            ("Authorization: Basic eA==\r\n".into(), 1000, Verdict::Unproven),
+        let here = "sip:1000@h";
+        let with = |nc| authorization(&good, &nonce, here, nc);
+        for (header, cseq, at_s, want) in [
+            (with(1), 1, 1000, Verdict::Proven),
+            (with(1), 1, 1031, Verdict::Proven),
+            (with(1), 2, 1031, Verdict::Stale),
+            (with(2), 2, 1031, Verdict::Proven),
+            (with(1), 1, 1032, Verdict::Stale),
+            (with(3), 3, 1299, Verdict::Proven),
+            (with(4), 4, 1300, Verdict::Stale),
+            (with(4), 4, 999, Verdict::Stale),
+            (authorization(&good, &foreign, here, 5), 5, 1000, Verdict::Stale),
+            (authorization(&good, "x", here, 5), 5, 1000, Verdict::Stale),
+            (authorization(&bad, &nonce, here, 5), 5, 1000, Verdict::Unproven),
+            (authorization(&good, &nonce, "sip:1001@h", 5), 5, 1000, Verdict::Unproven),
+            (authorization(&good, &nonce, "sip:1000@i", 5), 5, 1000, Verdict::Unproven),
+            (authorization(&good, &nonce, "", 5), 5, 1000, Verdict::Unproven),
+            (authorization(&good, &nonce, "sip:1000@H:5060;a=b", 5), 5, 1299, Verdict::Proven),
+            (String::new(), 6, 1000, Verdict::Unproven),
+            ("Authorization: Digest\r\n".into(), 6, 1000, Verdict::Unproven),
+            ("Authorization: Basic eA==\r\n".into(), 6, 1000, Verdict::Unproven),
         ] {
-            let request = subscribe(&header);
+            let request = subscribe(cseq, &header);
             let request = Message::scan(&request, Framing::Datagram).expect("a request");
             let verdict = authenticator.verify(&request, &alice(), Time::from_secs(at_s));
             assert_eq!(verdict, want, "{header} at {at_s}");

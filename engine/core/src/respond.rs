@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lampfield_wire::{HeaderName, Message, NameAddr, Via};
 
+use crate::auth::shorten_challenge;
 use crate::flow::{Flow, Transport};
 use crate::tag::Tag;
 
@@ -62,22 +63,39 @@ pub(crate) fn top_via<'a>(message: &Message<'a>) -> Option<Via<'a>> {
     Via::parse(message.values(HeaderName::Via).next()?).ok()
 }
 
+/// How a response is written.
+#[derive(Clone, Copy, Debug)]
+enum Form<'a> {
+    /// With everything, and a Server header if there is one.
+    Full { server: &'a str },
+    /// In as few bytes as RFC 3261 allows in a datagram (sections 7.3.3 and 20.14): compact names,
+    /// no Content-Length, a challenge without what goes without saying.
+    Brief,
+    /// Nothing but what the request is told apart by. No answer 401: it must challenge.
+    Bare,
+}
+
 /// Appends the response. `stateless` salts the To tag of answers outside any dialog, so that a
 /// retransmitted request gets the same tag without memory.
-pub(crate) fn write_response(
+fn write_response(
     out: &mut Vec<u8>,
     request: &Message<'_>,
     flow: Flow,
     answer: &Answer,
-    server: &str,
+    form: Form<'_>,
     stateless: &ahash::RandomState,
 ) {
+    let [via, from, to, call_id] = match form {
+        Form::Full { .. } => ["Via: ", "From: ", "To: ", "Call-ID: "],
+        Form::Brief | Form::Bare => ["v:", "f:", "t:", "i:"],
+    };
     out.extend_from_slice(b"SIP/2.0 ");
     out.extend_from_slice(itoa::Buffer::new().format(answer.status).as_bytes());
     push(out, &[b" ", answer.reason.as_bytes(), b"\r\n"]);
-    write_vias(out, request, flow.peer);
+    write_vias(out, request, via, flow.peer);
     let header = |name| request.header(name).unwrap_or_default();
-    push(out, &[b"From: ", header(HeaderName::From), b"\r\nTo: ", header(HeaderName::To)]);
+    push(out, &[from.as_bytes(), header(HeaderName::From), b"\r\n"]);
+    push(out, &[to.as_bytes(), header(HeaderName::To)]);
     if !has_tag(header(HeaderName::To)) {
         out.extend_from_slice(b";tag=");
         match answer.tag {
@@ -85,18 +103,45 @@ pub(crate) fn write_response(
             None => write_stateless_tag(out, request, stateless),
         }
     }
-    push(out, &[b"\r\nCall-ID: ", header(HeaderName::CallId)]);
+    push(out, &[b"\r\n", call_id.as_bytes(), header(HeaderName::CallId)]);
     push(out, &[b"\r\nCSeq: ", header(HeaderName::CSeq), b"\r\n"]);
     for route in request.headers(HeaderName::RecordRoute) {
         if answer.tag.is_some() {
             push(out, &[b"Record-Route: ", route, b"\r\n"]);
         }
     }
-    out.extend_from_slice(&answer.headers);
-    if !server.is_empty() {
-        push(out, &[b"Server: ", server.as_bytes(), b"\r\n"]);
+    match form {
+        Form::Brief if answer.status == 401 => {
+            push(out, &[&shorten_challenge(&answer.headers), b"\r\n"]);
+        }
+        Form::Brief => push(out, &[&answer.headers, b"\r\n"]),
+        Form::Bare => out.extend_from_slice(b"\r\n"),
+        Form::Full { server } => {
+            out.extend_from_slice(&answer.headers);
+            if !server.is_empty() {
+                push(out, &[b"Server: ", server.as_bytes(), b"\r\n"]);
+            }
+            out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        }
     }
-    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+}
+
+/// The response in at most `bytes_max` bytes; `None` if that cannot be.
+pub(crate) fn response_within(
+    bytes_max: usize,
+    request: &Message<'_>,
+    flow: Flow,
+    answer: &Answer,
+    server: &str,
+    stateless: &ahash::RandomState,
+) -> Option<Vec<u8>> {
+    let forms = [Form::Full { server }, Form::Brief, Form::Bare];
+    let is_whole = |form: &Form<'_>| answer.status != 401 || !matches!(form, Form::Bare);
+    forms.into_iter().filter(is_whole).find_map(|form| {
+        let mut out = Vec::new();
+        write_response(&mut out, request, flow, answer, form, stateless);
+        (out.len() <= bytes_max).then_some(out)
+    })
 }
 
 fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
@@ -108,9 +153,9 @@ fn has_tag(to: &[u8]) -> bool {
 }
 
 /// The Via lines of the request; the topmost value gains `received` and `rport`.
-fn write_vias(out: &mut Vec<u8>, request: &Message<'_>, source: SocketAddr) {
+fn write_vias(out: &mut Vec<u8>, request: &Message<'_>, name: &str, source: SocketAddr) {
     for (index, line) in request.headers(HeaderName::Via).enumerate() {
-        out.extend_from_slice(b"Via: ");
+        out.extend_from_slice(name.as_bytes());
         if index > 0 {
             push(out, &[line, b"\r\n"]);
             continue;
@@ -163,7 +208,7 @@ fn write_stateless_tag(out: &mut Vec<u8>, request: &Message<'_>, salt: &ahash::R
     for name in [HeaderName::CallId, HeaderName::From, HeaderName::CSeq] {
         hasher.write(request.header(name).unwrap_or_default());
     }
-    out.extend_from_slice(format!("s{:016x}", hasher.finish()).as_bytes());
+    out.extend_from_slice(format!("s{:08x}", hasher.finish() as u32).as_bytes());
 }
 
 #[cfg(test)]
@@ -186,7 +231,7 @@ mod tests {
         let mut out = Vec::new();
         let answer = Answer::new(200, "OK").with("Expires", 5);
         let salt = ahash::RandomState::with_seeds(1, 2, 3, 4);
-        write_response(&mut out, &request, flow, &answer, "lf", &salt);
+        write_response(&mut out, &request, flow, &answer, Form::Full { server: "lf" }, &salt);
         format!(
             "{} -> {}",
             String::from_utf8(out).expect("text"),

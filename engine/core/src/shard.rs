@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lampfield_wire::{Framing, HeaderName, Message};
+use lampfield_wire::{Framing, HeaderName, Message, ScanError};
 
 use crate::admission::{self, ACCEPT, ALLOW, ALLOW_EVENTS};
 use crate::auth::Authenticator;
@@ -21,6 +21,7 @@ use crate::pace::Paces;
 use crate::placement::{Placement, ShardId};
 use crate::respond::{self, Answer};
 use crate::rls::Parts;
+use crate::salvage;
 use crate::slab::Slab;
 use crate::source::{Links, Sources};
 use crate::stats::Stats;
@@ -251,7 +252,26 @@ impl Shard {
         match Message::scan(bytes, framing) {
             Ok(message) if message.is_request() => self.on_request(flow, &message, bytes, now, out),
             Ok(_) => self.on_response(flow, bytes, now, out),
-            Err(_) => self.stats.counters.message_malformed += 1,
+            Err(error) => {
+                self.stats.counters.message_malformed += 1;
+                if flow.transport == Transport::Udp {
+                    self.refuse_broken(flow, bytes, error, out);
+                }
+            }
+        }
+    }
+
+    /// A datagram that does not scan is refused if it leaves a request to answer, in no more bytes
+    /// than it has. What was claimed in it cannot be trusted, so who sent it does not matter.
+    fn refuse_broken(&mut self, flow: Flow, bytes: &[u8], error: ScanError, out: &mut Outputs) {
+        let Some(request) = salvage::salvage(bytes) else { return };
+        let Ok(request) = Message::scan(&request, Framing::Datagram) else { return };
+        self.stats.counters.request_refused += 1;
+        let answer = salvage::refusal(&error);
+        let (reply, salt) = (respond::reply_flow(flow, &request, false), &self.hasher);
+        match respond::response_within(bytes.len(), &request, flow, &answer, "", salt) {
+            Some(written) => out.message(reply, |out| out.extend_from_slice(&written)),
+            None => self.stats.counters.response_withheld += 1,
         }
     }
 
@@ -296,11 +316,11 @@ impl Shard {
     }
 
     /// Requests other than SUBSCRIBE.
-    fn other_method(&self, request: &Request<'_, '_>, method: &[u8], now: Time) -> Answer {
+    fn other_method(&mut self, request: &Request<'_, '_>, method: &[u8], now: Time) -> Answer {
         let from = &request.basics.from;
-        let (config, message) = (&self.config, request.message);
+        let (config, message) = (Arc::clone(&self.config), request.message);
         let peer =
-            admission::identify(config, &self.authenticator, message, from, request.flow, now);
+            admission::identify(&config, &mut self.authenticator, message, from, request.flow, now);
         match (method, peer) {
             // Phones and proxies ask for OPTIONS to keep a binding open: no credentials needed.
             (b"OPTIONS", Err(_)) => Answer::new(200, "OK"),
@@ -343,16 +363,15 @@ impl Shard {
         // A name alone proves nothing: it must not be told apart from one that does not exist.
         let is_known =
             answer.tag.is_some() || self.config.identify.find(flow.peer.ip(), "").is_some();
+        let is_proven = is_known || endpoint.is_some() && answer.status < 300;
         let server = if is_known { &*self.config.user_agent } else { "" };
+        let may_be_long = is_proven || flow.transport != Transport::Udp;
+        let bytes_max = if may_be_long { usize::MAX } else { request.len() };
         let salt = &self.hasher;
-        let mut bytes = Vec::new();
-        respond::write_response(&mut bytes, request, flow, &answer, server, salt);
-        let is_amplified = bytes.len() > request.len() && flow.transport == Transport::Udp;
-        if endpoint.is_none() && is_amplified && answer.status != 401 {
-            self.stats.counters.response_withheld += 1;
-            return;
+        match respond::response_within(bytes_max, request, flow, &answer, server, salt) {
+            Some(written) => out.message(reply, |out| out.extend_from_slice(&written)),
+            None => self.stats.counters.response_withheld += 1,
         }
-        out.message(reply, |out| out.extend_from_slice(&bytes));
     }
 }
 

@@ -66,7 +66,7 @@ impl Shard {
         let (message, basics) = (request.message, &request.basics);
         let peer = match admission::identify(
             &config,
-            &self.authenticator,
+            &mut self.authenticator,
             message,
             &basics.from,
             request.flow,
@@ -363,8 +363,14 @@ impl Shard {
         let config = std::sync::Arc::clone(&self.config);
         let message = request.message;
         let from = &request.basics.from;
-        let peer =
-            admission::identify(&config, &self.authenticator, message, from, request.flow, now)?;
+        let peer = admission::identify(
+            &config,
+            &mut self.authenticator,
+            message,
+            from,
+            request.flow,
+            now,
+        )?;
         let subscription = &self.subscriptions[slot];
         if peer.id != subscription.endpoint {
             return Err(Answer::new(403, "Forbidden"));

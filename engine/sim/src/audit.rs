@@ -12,8 +12,6 @@ use crate::sip::{self, Sip};
 
 /// Every document is bounded, so every message is.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
-/// A stranger gets no more bytes than it sent, but for the challenge in an answer 401.
-const CHALLENGE_BYTES: usize = 160;
 /// How long an answer may take inside the node: mesh, turns, a late tick.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
@@ -65,7 +63,7 @@ impl Audit {
         now: Time,
     ) {
         if is_stranger {
-            *self.strangers.entry(peer.ip()).or_default() += bytes.len() + CHALLENGE_BYTES;
+            *self.strangers.entry(peer.ip()).or_default() += bytes.len();
             return;
         }
         let Ok(message) = Sip::parse(bytes) else { return };

@@ -106,3 +106,63 @@ fn a_mass_expiry_is_taken_in_steps_and_a_lamp_in_between_is_served_at_once() {
     }
     assert_eq!(world.stats(|s| s.counters.subscription_expired), count as u64);
 }
+
+#[test]
+fn a_stranger_is_challenged_in_no_more_bytes_than_he_sent_or_not_at_all() {
+    let mut dialect = config(Dialect::Rfc);
+    dialect.dialect = Dialect::Asterisk;
+    let mut world = World::with(1, dialect, 0);
+    let address = ([10, 0, 0, 1], 5070).into();
+    let head = "SUBSCRIBE sip:lamp1@192.0.2.1 SIP/2.0\r\n\
+        Via: SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bK1;rport\r\n\
+        From: <sip:w@192.0.2.1>;tag=1\r\nTo: <sip:lamp1@192.0.2.1>\r\nCall-ID: c1\r\n";
+    // Bytes beyond the mandatory headers; how the answer is written.
+    for (extra_bytes, want) in [(400, Some("WWW-Authenticate")), (110, Some("v:SIP")), (0, None)] {
+        let extra = "x".repeat(extra_bytes);
+        let request = format!("{head}CSeq: 1 SUBSCRIBE\r\nX: {extra}\r\n\r\n");
+        world.datagram(address, request.as_bytes(), 0);
+        let answers = world.take(address);
+        assert_eq!(answers.len(), usize::from(want.is_some()), "{extra_bytes}");
+        for answer in &answers {
+            assert_eq!(answer.status(), 401);
+            assert!(answer.0.len() <= request.len(), "{} of {}", answer.0.len(), request.len());
+            let text = String::from_utf8_lossy(&answer.0);
+            assert!(want.is_some_and(|want| text.contains(want)), "{text}");
+            assert!(text.contains("nonce=\"") && text.contains("qop=\"auth\""), "{text}");
+            assert_eq!(text.contains("algorithm=MD5"), extra_bytes == 400, "{text}");
+        }
+    }
+    assert_eq!(world.stats(|s| s.counters.response_withheld), 1);
+}
+
+#[test]
+fn a_request_that_does_not_scan_is_refused_where_it_says_enough() {
+    let mut world = World::new(2, Dialect::Rfc);
+    let mut phone = Phone::new(9, "lamp1");
+    let whole = String::from_utf8(phone.request(Some(600))).expect("text");
+    for (from, to, want) in [
+        ("Event: presence", "Event presence", Some((400, "without a valid name"))),
+        ("Max-Forwards: 70\r\n", "Max-Forwards: 70\n", Some((400, "bare CR or LF"))),
+        ("SIP/2.0\r\nVia", "SIP/7.0\r\nVia", Some((505, "version is not 2.0"))),
+        ("Content-Length: 0", "Content-Length: 99", Some((400, "announced"))),
+        ("Call-ID:", "Call ID:", None),
+        ("SUBSCRIBE sip:lamp1@192.0.2.1:5060 SIP/2.0", "SIP/2.0 two hundred", None),
+        ("SUBSCRIBE sip:lamp1@192.0.2.1:5060", "ACK  sip:lamp1@192.0.2.1:5060", None),
+    ] {
+        let broken = whole.replacen(from, to, 1);
+        assert_ne!(broken, whole);
+        let malformed = world.stats(|s| s.counters.message_malformed);
+        world.datagram(phone.address, broken.as_bytes(), 0);
+        let got = world.take(phone.address);
+        let told: Vec<_> = got.iter().map(|m| (m.status(), m.0.len() <= broken.len())).collect();
+        assert_eq!(told, want.map(|(status, _)| (status, true)).into_iter().collect::<Vec<_>>());
+        for answer in &got {
+            let (text, (_, why)) = (String::from_utf8_lossy(&answer.0), want.expect("an answer"));
+            assert!(text.contains(why) && text.contains(&phone.call_id), "{text}");
+        }
+        let is_response = to.starts_with("SIP/2.0 ");
+        let counted = world.stats(|s| s.counters.message_malformed) - malformed;
+        assert_eq!(counted, u64::from(!is_response), "{to}");
+    }
+    assert_eq!(world.stats(|s| s.subscription_count), 0);
+}
