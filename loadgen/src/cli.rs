@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::answer::AnswerProfile;
 use crate::null_target::NullTargetArgs;
@@ -48,9 +48,21 @@ pub struct RunArgs {
     /// Change a value of the scenario: target.address=10.0.0.1:5060, phase.1.rate=500/s.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+    /// Print the configuration that this server needs for the scenario, and end.
+    #[arg(long, value_enum, value_name = "SERVER")]
+    pub print_config: Option<ServerKind>,
     /// Where results go.
     #[command(flatten)]
     pub outputs: Outputs,
+}
+
+/// Servers whose configuration can be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum ServerKind {
+    /// Lampfield's lampfield.toml.
+    Lampfield,
+    /// What Asterisk's pjsip.conf, extensions.conf and manager.conf need.
+    Asterisk,
 }
 
 /// Where results go.

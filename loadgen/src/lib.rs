@@ -35,6 +35,7 @@ mod restart;
 pub mod scenario;
 pub mod second_reader;
 pub mod series;
+pub mod server_config;
 pub mod summary;
 pub mod template;
 pub mod truth;

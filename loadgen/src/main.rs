@@ -5,14 +5,13 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use lampload::cli::{Cli, Command, RunArgs};
-use lampload::{lead, null_target, scenario};
+use lampload::outcome::{LoadError, Outcome};
+use lampload::{lead, null_target, scenario, server_config};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
-        Command::Run(RunArgs { scenario, sets, outputs }) => {
-            scenario::load::load(&scenario, &sets).and_then(|loaded| lead::run(loaded, &outputs))
-        }
+        Command::Run(args) => run(&args),
         Command::Fanout(args) => {
             args.load().and_then(|(loaded, outputs)| lead::run(loaded, &outputs))
         }
@@ -23,6 +22,17 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("lampload: {error}");
             error.outcome().into()
+        }
+    }
+}
+
+fn run(args: &RunArgs) -> Result<Outcome, LoadError> {
+    let loaded = scenario::load::load(&args.scenario, &args.sets)?;
+    match args.print_config {
+        None => lead::run(loaded, &args.outputs),
+        Some(kind) => {
+            print!("{}", server_config::write(kind, &loaded.scenario));
+            Ok(Outcome::Ok)
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct Population {
 /// Resource lists.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Lists {
-    /// Name of a list, with `{exten}` or `{tenant}`.
+    /// Name of a list, with `{exten}`, `{tenant}` or `{first}`.
     pub name: String,
     /// Whose lists these are.
     pub owner: Owner,
@@ -135,6 +135,7 @@ impl Population {
                     .name
                     .replace("{exten}", &extensions[first + owner])
                     .replace("{tenant}", &tenant)
+                    .replace("{first}", &extensions[first])
             }
             (Watched::Single(extension) | Watched::List(extension), _) => {
                 extensions[extension as usize].clone()
@@ -172,7 +173,7 @@ mod tests {
 
     fn population(owner: Owner, member_count: usize, single_count: usize) -> Population {
         let lists = Lists {
-            name: "blf-{tenant}-{exten}".into(),
+            name: "blf-{tenant}-{first}-{exten}".into(),
             owner,
             member_count,
             watchers_each: 2,
@@ -196,7 +197,7 @@ mod tests {
             assert_eq!(place, want, "{extension}");
         }
         let extensions: Vec<String> = (0..12).map(|number| format!("e{number}")).collect();
-        assert_eq!(population.name(Watched::List(7), &extensions), "blf-1-e7");
+        assert_eq!(population.name(Watched::List(7), &extensions), "blf-1-e4-e7");
         assert_eq!(population.name(Watched::Single(7), &extensions), "e7");
         assert_eq!(population.inner_lists("x"), [("x-0".into(), 0..2), ("x-1".into(), 2..3)]);
     }

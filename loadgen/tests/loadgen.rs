@@ -4,6 +4,8 @@
 mod faults;
 #[path = "loadgen/lists.rs"]
 mod lists;
+#[path = "loadgen/named.rs"]
+mod named;
 #[path = "loadgen/report.rs"]
 mod report;
 #[path = "loadgen/scenario.rs"]

@@ -52,8 +52,8 @@ impl Lists {
     /// # Errors
     ///
     /// The file cannot be read or is wrong.
-    pub(super) fn of_file(path: &Path) -> Result<Lists, LoadError> {
-        let scenario = scenario::load::load(path, &[])?.scenario;
+    pub(super) fn of_file(path: &Path, sets: &[String]) -> Result<Lists, LoadError> {
+        let scenario = scenario::load::load(path, sets)?.scenario;
         let count = scenario.population.list_count() as u32;
         let name = |list| scenario.watched_name(Watched::List(list));
         let numbers = (0..count).map(|list| (name(list), list)).collect();

@@ -38,6 +38,9 @@ pub struct NullTargetArgs {
     /// Serve the lists of this scenario file; lists in requests are always served.
     #[arg(long)]
     scenario: Option<PathBuf>,
+    /// Change a value of that scenario, as `lampload run --set` does.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
     /// Do something wrong in every n-th NOTIFY of a change, or whole list: KIND:N.
     #[arg(long, value_parser = parse_fault)]
     fault: Option<(Fault, u64)>,
@@ -156,7 +159,10 @@ pub fn run(args: &NullTargetArgs) -> Result<Outcome, LoadError> {
         refuse: args.refuse,
         ignore: args.ignore,
         fault: args.fault,
-        lists: args.scenario.as_deref().map(Lists::of_file).transpose()?.unwrap_or_default(),
+        lists: match &args.scenario {
+            Some(path) => Lists::of_file(path, &args.sets)?,
+            None => Lists::default(),
+        },
         ..Target::default()
     };
     let mut batch = ReceiveBatch::new(64, 65_536);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 56.0;
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 26.0;
 const TOP: f64 = 48.0;
 const BOTTOM: f64 = 34.0;
 /// Smallest value of a logarithmic axis: a microsecond in milliseconds.
@@ -241,7 +241,7 @@ mod tests {
             lines: vec![Line { label: "a", points }],
         };
         let svg = chart.svg();
-        assert!(svg.contains("points=\"56.0,226.0 301.0,137.0 546.0,48.0\""), "{svg}");
+        assert!(svg.contains("points=\"56.0,226.0 295.0,137.0 534.0,48.0\""), "{svg}");
         assert!(svg.contains("<title>1 s\na: 50 n</title>"), "{svg}");
         let empty = Chart { lines: Vec::new(), ..chart };
         assert!(!empty.svg().contains("NaN"));

@@ -130,9 +130,10 @@ fn population(file: &ScenarioFile, extensions: &[String]) -> Result<Population, 
 }
 
 fn lists(table: &ListsTable, tenant_size: usize) -> Result<Lists, Problem> {
-    let (exten, tenant) = (table.name.contains("{exten}"), table.name.contains("{tenant}"));
+    let exten = table.name.contains("{exten}");
+    let tenant = table.name.contains("{tenant}") || table.name.contains("{first}");
     if !exten && !tenant && !table.in_request {
-        return Err(at("lists.name", "expected {exten} or {tenant} in it"));
+        return Err(at("lists.name", "expected {exten}, {tenant} or {first} in it"));
     }
     let member_count = table.members.unwrap_or(tenant_size);
     if !(1..=tenant_size).contains(&member_count) {
