@@ -253,7 +253,7 @@ impl Shard {
         let Some(in_flight) = subscription.in_flight.take() else { return };
         subscription.unanswered_count = 0;
         subscription.acked_state = in_flight.extension_state;
-        subscription.acked_at_s = now.as_secs() as u32;
+        subscription.acked_at_s = (now.as_secs() as u32).max(1);
         self.stats.counters.notify_acked += 1;
         self.stats.in_flight_count -= 1;
         if in_flight.sent_count == 1 {

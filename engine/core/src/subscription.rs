@@ -51,6 +51,7 @@ pub(crate) struct Subscription {
     pub(crate) unanswered_count: u8,
     pub(crate) in_flight: Option<InFlight>,
     pub(crate) acked_state: Option<ExtensionState>,
+    /// Seconds since start; 0 for never.
     pub(crate) acked_at_s: u32,
     /// CSeq up to which the kept record is good; beyond, it is written again.
     pub(crate) kept_cseq: u32,
