@@ -173,8 +173,10 @@ counts! {
     list_member_count,
     /// Lists inside lists in them.
     list_inner_count,
-    /// Versions of a list that were skipped.
+    /// Versions of a list skipped by a NOTIFY of a part of it.
     version_gap_count,
+    /// Versions skipped by a NOTIFY of the whole list.
+    version_jump_count,
     /// Versions of a list that did not rise.
     version_back_count,
     /// Lists asked for again because a version was skipped.

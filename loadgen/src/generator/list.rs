@@ -55,10 +55,13 @@ impl Generator {
             return false;
         };
         let skipped = list.version > before.wrapping_add(1);
-        counts.version_gap_count += u64::from(skipped);
         counts.version_back_count += u64::from(list.version <= before);
-        // A full state tells everything, whatever was skipped.
-        skipped && !list.is_full
+        // A whole list tells everything, whatever was skipped: a server that has been restarted
+        // may not know its last version and be on the safe side.
+        counts.version_jump_count += u64::from(skipped && list.is_full);
+        let gap = skipped && !list.is_full;
+        counts.version_gap_count += u64::from(gap);
+        gap
     }
 
     /// Judges every member told of; whether any of them was told something new.

@@ -213,6 +213,7 @@ impl Generator {
         let judgement =
             self.track(member.extension, |timeline| timeline.judge(&mut view, lamp, now_ns));
         self.edge(member).view = view;
+        let behaviour = self.watchers[member.local as usize].behaviour;
         let counts = &mut self.tally.counts;
         match judgement {
             Judgement::First => {}
@@ -224,7 +225,12 @@ impl Generator {
                 needed,
                 ambiguous,
             } => {
-                counts.superseded_count += superseded_count;
+                // A server waits for a watcher that loses or delays, and newer states win meanwhile.
+                let (skipped_count, lost_count) = match behaviour {
+                    0 => (superseded_count, lost_count),
+                    _ => (superseded_count + lost_count, 0),
+                };
+                counts.superseded_count += skipped_count;
                 counts.lost_count += lost_count;
                 counts.delivered_count += u64::from(needed);
                 counts.ambiguous_count += u64::from(ambiguous);
@@ -234,7 +240,6 @@ impl Generator {
                     self.tally.from_intended.record(intended_ns);
                     self.tally.from_sent.record(now_ns.saturating_sub(sent_ns));
                     self.tally.series.at(now_ns).take_latency(intended_ns);
-                    let behaviour = self.watchers[member.local as usize].behaviour;
                     let behaviour = &mut self.tally.behaviours[usize::from(behaviour)];
                     behaviour.steps.entry(self.changes_step).or_default().record(intended_ns);
                 }

@@ -12,6 +12,7 @@ use crate::clock::{Nanos, SECOND, nanos};
 use crate::plan::Pacer;
 use crate::population::Watched;
 use crate::scenario::step::{Pace, StepKind};
+use crate::truth::Verdict;
 use crate::watcher::{Stage, Watcher};
 
 /// SUBSCRIBEs sent between two looks at the sockets.
@@ -130,8 +131,13 @@ impl Generator {
                 let view = &self.edges[watcher.first_edge as usize + member].view;
                 let (verdict, superseded_count, lost_count) =
                     self.timelines[extension as usize].conclude(view, active);
-                counts.superseded_count += superseded_count;
-                counts.lost_count += lost_count;
+                // As in a NOTIFY: of those that lose or delay only the last state is owed.
+                let owed_count = match watcher.behaviour {
+                    0 => lost_count,
+                    _ => lost_count.min(u64::from(verdict != Verdict::Right)),
+                };
+                counts.superseded_count += superseded_count + lost_count - owed_count;
+                counts.lost_count += owed_count;
                 lamps.add(verdict);
             }
         }

@@ -235,7 +235,7 @@ pub struct ListsPart {
     pub inner_lists_count: u64,
     /// The errors below together.
     pub errors_count: u64,
-    /// Versions skipped.
+    /// Versions skipped by a part of a list.
     pub version_gap_count: u64,
     /// Versions not rising.
     pub version_back_count: u64,
@@ -263,6 +263,8 @@ pub struct ListsPart {
     pub instance_changed_count: u64,
     /// First versions other than 0.
     pub first_version_not_zero_count: u64,
+    /// Versions skipped by a whole list.
+    pub version_jump_count: u64,
 }
 
 /// A share of the watchers.

@@ -210,6 +210,7 @@ fn write_lists(report: &Report, out: &mut String) -> Result {
         ("members without a state (fact)", lists.member_without_state_count),
         ("instance ids that changed (fact)", lists.instance_changed_count),
         ("first versions other than 0 (fact)", lists.first_version_not_zero_count),
+        ("versions skipped by whole lists (fact)", lists.version_jump_count),
     ];
     for (name, count) in figures.iter().filter(|(_, count)| *count > 0) {
         writeln!(out, "  {count} {name}")?;

@@ -35,5 +35,6 @@ pub(super) fn part(found: &Found) -> ListsPart {
         member_without_state_count: counts.member_without_state_count,
         instance_changed_count: counts.instance_changed_count,
         first_version_not_zero_count: counts.first_version_not_zero_count,
+        version_jump_count: counts.version_jump_count,
     }
 }
