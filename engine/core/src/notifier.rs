@@ -491,7 +491,8 @@ fn write_notify(
             push_etag_line(out, subscription, view);
             push(out, &[shared_run]);
             let (tag, version, dialect) = (subscription.tag, in_flight.version, view.dialect);
-            Writing { content, tag, version, dialect, watcher }.write_with_head(out);
+            let is_last = in_flight.state != Lifecycle::Active;
+            Writing { content, tag, version, dialect, watcher, is_last }.write_with_head(out);
         }
         Shown::Nothing => {
             push(out, &[b"\r\nRequire: eventlist\r\n"]);

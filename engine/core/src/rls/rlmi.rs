@@ -19,6 +19,8 @@ pub(crate) struct Writing<'a> {
     pub(crate) dialect: Dialect,
     /// What documents name the watcher by, escaped.
     pub(crate) watcher: &'a [u8],
+    /// It is the last NOTIFY of the subscription.
+    pub(crate) is_last: bool,
 }
 
 /// Markup of one member and the headers of its part, beside its texts.
@@ -243,7 +245,7 @@ impl Writing<'_> {
         }
         push(out, &["</name>\n  <instance id=\""]);
         crate::tag::push_hex(out, face.instance, 8);
-        push(out, &["\" state=\"active\" cid=\""]);
+        self.push_state(out);
         self.push_cid(entry.member, out);
         push(out, &["\" />\n </resource>\n"]);
     }
@@ -255,9 +257,16 @@ impl Writing<'_> {
         // A list is one instance for as long as the subscription lives.
         push(out, &["</name>\n  <instance id=\""]);
         crate::tag::push_hex(out, NESTED + u32::from(list), 8);
-        push(out, &["\" state=\"active\" cid=\""]);
+        self.push_state(out);
         self.push_cid(NESTED + u32::from(list) * 2, out);
         push(out, &["\" />\n </resource>\n"]);
+    }
+
+    /// The state of an instance that has a document. An Asterisk ends the members with the list;
+    /// by RFC 4662 section 5.5 they would need a reason of their own.
+    fn push_state(&self, out: &mut Vec<u8>) {
+        let is_over = self.is_last && self.dialect == Dialect::Asterisk;
+        push(out, &["\" state=\"", if is_over { "terminated" } else { "active" }, "\" cid=\""]);
     }
 
     fn push_ended(&self, face: &Face, out: &mut Vec<u8>) {

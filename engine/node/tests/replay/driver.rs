@@ -191,8 +191,13 @@ impl<'l> Driver<'l> {
 
     /// Nothing comes to any watcher.
     pub(crate) fn expect_quiet(&self) {
+        self.expect_quiet_for(QUIET);
+    }
+
+    /// As [`Driver::expect_quiet`], for so long.
+    pub(crate) fn expect_quiet_for(&self, time: Duration) {
         for socket in self.sockets.values() {
-            socket.set_read_timeout(Some(QUIET)).expect("set");
+            socket.set_read_timeout(Some(time)).expect("set");
             let mut buffer = [0; 65536];
             if let Ok(length) = socket.recv(&mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..length]);

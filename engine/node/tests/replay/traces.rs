@@ -10,7 +10,7 @@ use crate::lab::{Lab, Setup};
 const FAILURES: &str = include_str!("../captures/sip-07-expiry-and-failures.txt");
 
 /// What differs in every conversation with a watcher.
-const ALWAYS: [&str; 3] = [PACKAGES, PARTIES, ABILITIES];
+pub(crate) const ALWAYS: [&str; 3] = [PACKAGES, PARTIES, ABILITIES];
 
 /// Holds a conversation on one and on two shards; `differences` are met, and no others.
 fn replay(trace: &'static str, steps: &[Step], differences: &[&'static str]) {

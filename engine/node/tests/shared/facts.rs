@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use lampfield_wire::header::CSeq;
 use lampfield_wire::{
-    DialogInfoFacts, Event, Framing, HeaderName, Message, NameAddr, PidfFacts, SubscriptionState,
-    Via, XpidfFacts, find_param,
+    DialogInfoFacts, Event, Framing, HeaderName, Message, Multipart, NameAddr, Part, PidfFacts,
+    RlmiFacts, RlmiResource, SubscriptionState, Via, XpidfFacts, find_param,
 };
 
 /// The facts of a message by name, in words.
@@ -52,18 +52,85 @@ pub(crate) fn facts(bytes: &[u8]) -> Facts {
             }
             HeaderName::ContentLength => assert_eq!(text(value), message.body().len().to_string()),
             HeaderName::WwwAuthenticate => challenge(&text(value), &mut tell),
+            HeaderName::ContentType => tell("Content-Type", without_boundary(value)),
             _ => tell(&text(spelled), text(value)),
         }
     }
     if !message.body().is_empty() {
         let media_type = text(message.header(HeaderName::ContentType).expect("a Content-Type"));
-        document(&media_type, message.body(), &mut tell);
+        match Multipart::from_content_type(media_type.as_bytes()) {
+            Ok(multipart) => list(&multipart, message.body(), &mut tell),
+            Err(_) => document(&media_type, message.body(), &mut tell),
+        }
     }
     facts
 }
 
+/// The facts of a list's body, and behind each member's name those of its document. Every part is
+/// named once, by its `cid`.
+fn list(multipart: &Multipart<'_>, body: &[u8], tell: &mut dyn FnMut(&str, String)) {
+    let parts: Result<Vec<Part<'_>>, _> = multipart.parts(body).collect();
+    let parts = parts.unwrap_or_else(|error| panic!("{error}: {}", text(body)));
+    let (root, parts) = parts.split_first().expect("a root");
+    assert!(root.is("application/rlmi+xml") && root.content_id.is_some(), "{root:?}");
+    let rlmi = RlmiFacts::parse(root.body).expect("RLMI");
+    let names: Vec<String> = rlmi.names.iter().map(|name| name.text.clone()).collect();
+    tell("list uri", rlmi.uri);
+    tell("list version", rlmi.version.to_string());
+    tell("list is full", rlmi.is_full.to_string());
+    tell("list name", names.join(", "));
+    tell("list cid", format!("{:?}", rlmi.cid));
+    let uris: Vec<&str> = rlmi.resources.iter().map(|resource| &*resource.uri).collect();
+    tell("resources", uris.join(" "));
+    // In the order of the parts: an instance without one takes none.
+    let mut parts = parts.iter();
+    for resource in &rlmi.resources {
+        member(multipart, resource, &mut parts, tell);
+    }
+    assert_eq!(parts.next(), None, "a part that no instance names");
+}
+
+/// The facts of a member, each behind its name.
+fn member<'p, 'b: 'p>(
+    multipart: &Multipart<'b>,
+    resource: &RlmiResource,
+    parts: &mut impl Iterator<Item = &'p Part<'b>>,
+    tell: &mut dyn FnMut(&str, String),
+) {
+    let user = resource.uri.trim_start_matches("sip:").split('@').next().unwrap_or_default();
+    let mut tell = |name: &str, value: String| tell(&format!("{user}: {name}"), value);
+    let names: Vec<&str> = resource.names.iter().map(|name| &*name.text).collect();
+    tell("name", names.join(", "));
+    tell("instances", resource.instances.len().to_string());
+    for instance in &resource.instances {
+        assert!(!instance.id.is_empty(), "{instance:?}");
+        tell("instance state", instance.state.as_str().to_owned());
+        tell("instance reason", format!("{:?}", instance.reason));
+        let Some(cid) = &instance.cid else {
+            tell("part", "none".to_owned());
+            continue;
+        };
+        let part = parts.next().expect("a part for every cid");
+        assert_eq!(part.content_id, Some(cid.as_bytes()), "in the order of the members");
+        let content_type = part.content_type.expect("a Content-Type");
+        tell("part", without_boundary(content_type));
+        tell("part says its length", part.content_length.is_some().to_string());
+        match multipart.nested(part) {
+            Ok(inner) => list(&inner, part.body, &mut tell),
+            Err(_) => document(&text(content_type), part.body, &mut tell),
+        }
+    }
+}
+
+/// A content type; every body has a boundary of its own.
+fn without_boundary(content_type: &[u8]) -> String {
+    let content_type = text(content_type);
+    let params = content_type.split(';').filter(|param| !param.trim().starts_with("boundary="));
+    params.collect::<Vec<_>>().join(";")
+}
+
 /// The facts of a document, element by element.
-fn document(media_type: &str, body: &[u8], tell: &mut impl FnMut(&str, String)) {
+fn document(media_type: &str, body: &[u8], tell: &mut dyn FnMut(&str, String)) {
     match media_type {
         "application/pidf+xml" => {
             let facts = PidfFacts::parse(body).expect("PIDF");
@@ -115,7 +182,7 @@ fn via(value: &[u8], is_request: bool) -> String {
     format!("{head} rport={:?} received={:?} {branch}", via.rport, via.received.map(text))
 }
 
-fn challenge(value: &str, tell: &mut impl FnMut(&str, String)) {
+fn challenge(value: &str, tell: &mut dyn FnMut(&str, String)) {
     let params = value.strip_prefix("Digest ").expect("a digest challenge").replace(", ", ",");
     let params = format!(";{}", params.replace(',', ";"));
     let param = |name| text(find_param(params.as_bytes(), name).unwrap_or_default());
