@@ -24,6 +24,8 @@ pub(crate) const PACKAGES: &str = "Allow-Events names the packages we have";
 pub(crate) const SERVER: &str = "strangers are not told what we are";
 /// Strict phones discard a document with an equal version.
 pub(crate) const VERSION: &str = "the document version rises with every NOTIFY";
+/// RFC 4662 section 5.5 wants it for the life of the subscription.
+pub(crate) const INSTANCE: &str = "an instance of a list keeps its id";
 /// Numbers of both are arbitrary.
 pub(crate) const ATOM: &str = "an atom has a number of ours";
 /// A lost answer must not darken a lamp for an hour.
@@ -55,7 +57,7 @@ pub(crate) const ABSENT: &str = "(absent)";
 type Is = fn(&Difference<'_>) -> bool;
 
 /// Every deliberate difference, and when a difference is it.
-const DEVIATIONS: [(&str, Is); 17] = [
+const DEVIATIONS: [(&str, Is); 18] = [
     (PARTIES, |d| d.name.ends_with(" as written") && d.got.starts_with(&format!("{}:", d.want))),
     (ABILITIES, |d| matches!(d.name, "Allow" | "Supported") && d.got == ABSENT),
     (PACKAGES, |d| d.name == "Allow-Events" && d.got == "presence, dialog"),
@@ -63,6 +65,10 @@ const DEVIATIONS: [(&str, Is); 17] = [
     (VERSION, |d| {
         let number = |text: &str| text.parse::<u32>().ok();
         d.fact() == "version" && number(d.want) < number(d.got)
+    }),
+    (INSTANCE, |d| {
+        let is_hex = |id: &str| id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        d.fact() == "instance id" && d.want.len() == 5 && is_hex(d.got)
     }),
     (ATOM, |d| {
         let id = |text: &str| text.split(' ').next().map(str::to_owned);

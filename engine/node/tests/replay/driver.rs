@@ -14,7 +14,7 @@ use lampfield_wire::{Framing, HeaderName, Message};
 use crate::ami_client::Client;
 use crate::capture::{Captured, Step};
 use crate::deviations::{Difference, reason_of};
-use crate::facts::{facts, text};
+use crate::facts::{check_lengths, facts, text};
 use crate::lab::Lab;
 use crate::phone::answer_to;
 
@@ -157,6 +157,7 @@ impl<'l> Driver<'l> {
     /// Compares what came with what was captured.
     fn compare(&mut self, message: &Captured, got: &[u8]) {
         let want = facts(&message.bytes(|text| self.swap(text)));
+        check_lengths(&Message::scan(got, Framing::Datagram).expect("SIP"));
         let got = facts(got);
         let names: BTreeSet<&String> = want.keys().chain(got.keys()).collect();
         for name in names {

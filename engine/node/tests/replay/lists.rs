@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::capture::{Captured, Step, parse};
-use crate::deviations::{ATOM, VERSION};
+use crate::deviations::{ATOM, INSTANCE, VERSION};
 use crate::driver::Driver;
 use crate::lab::{Lab, Setup};
 use crate::traces::{ALWAYS, check_met};
 
-pub(crate) const LISTS: &str = include_str!("../fixtures/asterisk-lab/resource-lists.conf");
+const LISTS: &str = include_str!("../fixtures/asterisk-lab/resource-lists.conf");
 
 /// Batch interval of list `plb5`.
 const BATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ fn replay(
             let title = driver.title.clone();
             after_part(&driver, &title, started_at.elapsed());
         }
-        check_met(&driver, &[&ALWAYS[..], differences].concat());
+        check_met(&driver, &[&ALWAYS[..], &[INSTANCE], differences].concat());
         lab.stop();
     };
     std::thread::scope(|scope| {

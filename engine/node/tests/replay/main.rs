@@ -16,6 +16,7 @@ mod driver;
 mod facts;
 #[path = "../shared/lab.rs"]
 mod lab;
+mod list_rows;
 mod lists;
 mod manager;
 #[path = "../shared/phone.rs"]

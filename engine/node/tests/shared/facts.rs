@@ -104,6 +104,7 @@ fn member<'p, 'b: 'p>(
     tell("instances", resource.instances.len().to_string());
     for instance in &resource.instances {
         assert!(!instance.id.is_empty(), "{instance:?}");
+        tell("instance id", instance.id.clone());
         tell("instance state", instance.state.as_str().to_owned());
         tell("instance reason", format!("{:?}", instance.reason));
         let Some(cid) = &instance.cid else {
@@ -119,6 +120,23 @@ fn member<'p, 'b: 'p>(
             Ok(inner) => list(&inner, part.body, &mut tell),
             Err(_) => document(&text(content_type), part.body, &mut tell),
         }
+    }
+}
+
+/// What the parts of a list say their lengths are, is what they are.
+pub(crate) fn check_lengths(message: &Message<'_>) {
+    fn check(multipart: &Multipart<'_>, body: &[u8]) {
+        for part in multipart.parts(body) {
+            let part = part.expect("a part");
+            assert_eq!(part.content_length.unwrap_or(part.body.len()), part.body.len(), "{part:?}");
+            if let Ok(inner) = multipart.nested(&part) {
+                check(&inner, part.body);
+            }
+        }
+    }
+    let content_type = message.header(HeaderName::ContentType).unwrap_or_default();
+    if let Ok(multipart) = Multipart::from_content_type(content_type) {
+        check(&multipart, message.body());
     }
 }
 

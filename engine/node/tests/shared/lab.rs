@@ -31,6 +31,8 @@ pub(crate) struct Setup {
     /// `None`: that of the configuration.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) limits: fn(&mut Limits),
+    /// What it listens on.
+    pub(crate) transport: Transport,
     /// More endpoints, in the syntax of `pjsip.conf`.
     pub(crate) endpoints: &'static str,
     /// More users, in the syntax of `manager.conf`.
@@ -39,7 +41,15 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { shard_count: 2, dialect: None, limits: |_| (), endpoints: "", managers: "" }
+        let transport = Transport::Udp;
+        Self {
+            shard_count: 2,
+            dialect: None,
+            limits: |_| (),
+            transport,
+            endpoints: "",
+            managers: "",
+        }
     }
 }
 
@@ -84,7 +94,7 @@ pub(crate) fn boot(dir: &Path, setup: &Setup) -> anyhow::Result<Node> {
         asterisk: Some(dir.join("asterisk")),
         dialect: setup.dialect,
         shard_count: Some(setup.shard_count),
-        listen: vec![Listen { transport: Transport::Udp, bind: any, advertised: None }],
+        listen: vec![Listen { transport: setup.transport, bind: any, advertised: None }],
         ami: Some(any),
         console_socket: Some(dir.join(CONSOLE)),
         ..LoadOptions::default()

@@ -1,4 +1,4 @@
-//! A phone with one subscription, over UDP.
+//! A phone with one subscription.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -6,14 +6,53 @@ use std::time::Duration;
 use lampfield_wire::header::CSeq;
 use lampfield_wire::{Framing, HeaderName, Message, NameAddr};
 
-use crate::facts::{Facts, facts, text};
+use crate::facts::{Facts, check_lengths, facts, text};
 
 /// How long what must come may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a phone sends and receives by.
+pub(crate) trait Line {
+    /// As Via names it.
+    fn transport(&self) -> &'static str;
+    fn address(&self) -> SocketAddr;
+    fn send(&self, message: &[u8]);
+    /// The next whole message; `None` if none comes within that time.
+    fn receive(&self, within: Duration) -> Option<Vec<u8>>;
+}
+
+/// UDP from and to one address.
+struct Datagrams {
+    socket: UdpSocket,
+    node: SocketAddr,
+}
+
+impl Line for Datagrams {
+    fn transport(&self) -> &'static str {
+        "UDP"
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("bound")
+    }
+
+    fn send(&self, message: &[u8]) {
+        self.socket.send_to(message, self.node).expect("sent");
+    }
+
+    fn receive(&self, within: Duration) -> Option<Vec<u8>> {
+        self.socket.set_read_timeout(Some(within)).expect("set");
+        let mut buffer = vec![0; 65536];
+        let (length, from) = self.socket.recv_from(&mut buffer).ok()?;
+        assert_eq!(from, self.node, "from where we sent to");
+        buffer.truncate(length);
+        Some(buffer)
+    }
+}
+
 /// A phone.
 pub(crate) struct Phone {
-    socket: UdpSocket,
+    pub(crate) line: Box<dyn Line>,
     node: SocketAddr,
     pub(crate) call_id: String,
     exten: String,
@@ -32,10 +71,18 @@ impl Phone {
     /// A phone at `ip` that watches `exten`.
     pub(crate) fn new(node: SocketAddr, ip: [u8; 4], exten: &str) -> Self {
         let socket = UdpSocket::bind(SocketAddr::from((ip, 0))).expect("a loopback address");
-        socket.set_read_timeout(Some(PATIENCE)).expect("set");
-        let address = socket.local_addr().expect("bound");
+        Self::on(Box::new(Datagrams { socket, node }), node, exten)
+    }
+
+    /// A phone at the end of a line.
+    pub(crate) fn on(line: Box<dyn Line>, node: SocketAddr, exten: &str) -> Self {
+        let address = line.address();
+        let contact = match line.transport() {
+            "UDP" => address.to_string(),
+            other => format!("{address};transport={}", other.to_lowercase()),
+        };
         Self {
-            socket,
+            line,
             node,
             call_id: format!("{address}-{exten}"),
             exten: exten.to_owned(),
@@ -44,7 +91,7 @@ impl Phone {
             cseq: 0,
             notify_cseq: 0,
             wants: "Event: presence\r\nAccept: application/pidf+xml\r\n".to_owned(),
-            contact: address.to_string(),
+            contact,
         }
     }
 
@@ -52,11 +99,11 @@ impl Phone {
     pub(crate) fn subscribe(&mut self, expires_s: u32) -> Facts {
         self.cseq += 1;
         let (target, call_id, cseq, node) = (&self.target, &self.call_id, self.cseq, self.node);
-        let address = self.socket.local_addr().expect("bound");
+        let (address, transport) = (self.line.address(), self.line.transport());
         let tag = self.to_tag.as_ref().map(|tag| format!(";tag={tag}")).unwrap_or_default();
         let request = format!(
             "SUBSCRIBE {target} SIP/2.0\r\n\
-             Via: SIP/2.0/UDP {address};branch=z9hG4bK{call_id}{cseq};rport\r\n\
+             Via: SIP/2.0/{transport} {address};branch=z9hG4bK{call_id}{cseq};rport\r\n\
              Max-Forwards: 70\r\n\
              From: <sip:w1@{node}>;tag=w\r\n\
              To: <sip:{}@{node}>{tag}\r\n\
@@ -67,7 +114,7 @@ impl Phone {
              Content-Length: 0\r\n\r\n",
             self.exten, self.contact, self.wants,
         );
-        self.socket.send_to(request.as_bytes(), node).expect("sent");
+        self.line.send(request.as_bytes());
         let bytes = self.receive();
         let response = Message::scan(&bytes, Framing::Datagram).expect("SIP");
         assert!(!response.is_request(), "a response first: {}", text(&bytes));
@@ -90,18 +137,15 @@ impl Phone {
         assert!(number > self.notify_cseq, "CSeq {number} after {}", self.notify_cseq);
         self.notify_cseq = number;
         let answer = answer_to(&request, "SIP/2.0 200 OK");
-        self.socket.send_to(&answer, self.node).expect("sent");
+        self.line.send(&answer);
+        check_lengths(&request);
         let facts = facts(&bytes);
         assert_eq!(facts["request URI"], format!("sip:w1@{}", self.contact));
         facts
     }
 
     fn receive(&self) -> Vec<u8> {
-        let mut buffer = vec![0; 65536];
-        let (length, from) = self.socket.recv_from(&mut buffer).expect("something comes");
-        assert_eq!(from, self.node, "from where we sent to");
-        buffer.truncate(length);
-        buffer
+        self.line.receive(PATIENCE).expect("something comes")
     }
 }
 
