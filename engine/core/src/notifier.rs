@@ -59,10 +59,11 @@ impl Shard {
     fn is_due(&mut self, slot: u32, now: Time) -> bool {
         let subscription = &mut self.subscriptions[slot];
         // What a SUBSCRIBE or an end owes does not wait.
+        let is_rest = subscription.list().is_some_and(|list| list.is_continued);
         let Some(pace) = subscription.pace.as_mut().filter(|_| !subscription.owed) else {
             return true;
         };
-        match pace.ask(now) {
+        match pace.ask(is_rest, now) {
             Due::Now => return true,
             Due::Later => {}
             Due::Arm(at) => self.paces.arm(at, slot, subscription.tag.check),

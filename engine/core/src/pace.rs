@@ -36,14 +36,16 @@ impl Pace {
     }
 
     /// Whether something that changed may be sent now; else when its timer must be armed (once).
-    pub(crate) fn ask(&mut self, now: Time) -> Due {
+    /// `is_rest`: it had no room in the NOTIFY before. That one's interval has passed already.
+    pub(crate) fn ask(&mut self, is_rest: bool, now: Time) -> Due {
         match self.armed_at {
             Some(at) if at <= now => return Due::Now,
             Some(_) => return Due::Later,
             None => {}
         }
         let after_gap = self.sent_at.map_or(now, |at| at + self.gap);
-        let at = after_gap.max(now + self.batch_interval);
+        let batch_interval = if is_rest { Duration::ZERO } else { self.batch_interval };
+        let at = after_gap.max(now + batch_interval);
         if at <= now {
             return Due::Now;
         }
@@ -141,13 +143,17 @@ mod tests {
     fn the_first_change_starts_the_interval_and_the_rate_keeps_its_distance() {
         let mut pace = Pace::new(ms(100), ms(1000)).expect("bounds");
         let at = |n| Time::ZERO + ms(n);
-        assert_eq!(pace.ask(at(0)), Due::Arm(at(100)));
-        assert_eq!(pace.ask(at(50)), Due::Later);
-        assert_eq!(pace.ask(at(100)), Due::Now);
+        assert_eq!(pace.ask(false, at(0)), Due::Arm(at(100)));
+        assert_eq!(pace.ask(false, at(50)), Due::Later);
+        assert_eq!(pace.ask(false, at(100)), Due::Now);
         pace.sent(at(100));
-        assert_eq!(pace.ask(at(200)), Due::Arm(at(1100)));
+        assert_eq!(pace.ask(false, at(200)), Due::Arm(at(1100)));
         pace.sent(at(300));
-        assert_eq!(pace.ask(at(2000)), Due::Arm(at(2100)));
+        assert_eq!(pace.ask(false, at(2000)), Due::Arm(at(2100)));
+        pace.sent(at(2100));
+        assert_eq!(pace.ask(true, at(2110)), Due::Arm(at(3100)), "a rest keeps the rate only");
+        pace.sent(at(3100));
+        assert_eq!(pace.ask(true, at(4100)), Due::Now);
         assert!(Pace::new(Duration::ZERO, Duration::ZERO).is_none());
     }
 

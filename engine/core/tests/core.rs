@@ -6,6 +6,7 @@ mod stories {
     mod dialects;
     mod dialogs;
     mod lamps;
+    mod list_changes;
     mod lists;
     mod races;
     mod restart;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::part::{Attachment, PartEnd, PartName, PartNews, PartRequest};
 use super::resolve::{Resolved, TooMany, Wisher};
-use super::{Dirty, Member, PartId, Source};
+use super::{Dirty, Face, ListWatch, Member, PartId, Source};
 use crate::dialplan::Found;
 use crate::extension::{ExtensionId, ExtensionKey, GroupView};
 use crate::fanout::Fanout;
@@ -181,17 +181,22 @@ impl Shard {
     ) {
         let Some(list) = self.subscriptions[slot].list_mut() else { return };
         let tenant = list.tenant;
-        let old = std::mem::take(&mut list.members);
-        let old_dirty = std::mem::take(&mut list.dirty);
         // Held, so that no answer of an owner on this shard makes it speak in the middle.
         list.unknown_count = u32::MAX;
+        // First of all: what these find changed concerns members where they stand now.
+        let members: Vec<_> = members
+            .into_iter()
+            .map(|(found, view)| (self.part_of(tenant, &found, view, now), found))
+            .collect();
+        let Some(list) = self.subscriptions[slot].list_mut() else { return };
+        let old = std::mem::take(&mut list.members);
+        let old_dirty = std::mem::take(&mut list.dirty);
         let mut by_part = hashbrown::HashMap::with_hasher(self.hasher.clone());
         by_part.extend(old.iter().enumerate().map(|(at, member)| (member.part, at)));
         let mut kept = vec![false; old.len()];
         let (mut seats, mut dirty) = (Vec::with_capacity(members.len()), Dirty::new(members.len()));
         let mut asked = Vec::new();
-        for (at, (found, view)) in members.into_iter().enumerate() {
-            let (part, is_new) = self.part_of(tenant, &found, view);
+        for (at, ((part, is_new), found)) in members.into_iter().enumerate() {
             if is_new {
                 asked.push((part, found));
             }
@@ -207,11 +212,12 @@ impl Shard {
                 dirty.set(at);
             }
         }
-        let left = old.iter().zip(&kept).filter(|(_, kept)| !**kept).map(|(member, _)| *member);
-        let left: Vec<Member> = left.collect();
-        let leaving = left.iter().filter_map(|member| {
-            let part = self.parts.get(member.part).filter(|part| part.body.is_some())?;
-            Some(Arc::clone(&part.face))
+        let left: Vec<usize> = (0..old.len()).filter(|at| !kept[*at]).collect();
+        // One that ended before it left, and whose watcher was told so, needs no second end.
+        let leaving = left.iter().filter_map(|&at| {
+            let part = self.parts.get(old[at].part)?;
+            let is_untold = part.body.is_some() || (part.is_gone() && old_dirty.is_set(at));
+            is_untold.then(|| Arc::clone(&part.face))
         });
         let leaving: Vec<_> = leaving.collect();
         let has_news = dirty.any() || !leaving.is_empty();
@@ -231,6 +237,7 @@ impl Shard {
         for (part, found) in asked {
             self.ask_owner(part, found, now, out);
         }
+        let left: Vec<Member> = left.into_iter().map(|at| old[at]).collect();
         self.leave_parts(&left, out);
         if let Some(list) = self.subscriptions[slot].list_mut() {
             list.unknown_count -= 1;
@@ -243,33 +250,51 @@ impl Shard {
         tenant: crate::placement::TenantId,
         found: &Found,
         view: GroupView,
+        now: Time,
     ) -> (PartId, bool) {
         let key = (tenant, Arc::clone(&found.context), Arc::clone(&found.exten));
         let check = self.rng.u32(..);
         if let Some(id) = self.parts.find(&key, &view) {
             let serial = self.reload_count;
+            let Some(part) = self.parts.get_mut(id) else { return (id, false) };
             // Its hint is back: another instance, and another attachment.
-            let is_back = self.parts.get_mut(id).is_some_and(|part| {
-                let is_back = part.is_gone();
-                if is_back {
-                    part.revive(&found.hint, check, serial);
-                }
-                is_back
-            });
-            if is_back {
-                self.expect_part(id);
+            if part.is_gone() {
+                let ended = part.revive(&found.hint, check, serial);
+                self.expect_part(id, &ended);
+                return (id, true);
             }
-            return (id, is_back);
+            if part.rename(&found.hint) {
+                self.show_name(id, now);
+            }
+            return (id, false);
         }
         (self.parts.insert(key, view, &found.hint, check, self.reload_count), true)
     }
 
-    /// Lists that show a part wait for its document again.
-    fn expect_part(&mut self, id: PartId) {
+    /// Lists that show a part wait for its document again. Those whose watchers were not told of
+    /// the end of its last instance have still to do so.
+    fn expect_part(&mut self, id: PartId, ended: &Arc<Face>) {
         let Some(part) = self.parts.get(id) else { return };
         for &slot in &part.edges {
             if let Some(list) = self.subscriptions.get_mut(slot).and_then(|s| s.list_mut()) {
                 list.unknown_count = list.unknown_count.saturating_add(1);
+                if list.member_of(id).is_some_and(|member| list.dirty.is_set(member)) {
+                    list.leaving.push(Arc::clone(ended));
+                }
+            }
+        }
+    }
+
+    /// Lists that show hints under their display names have another one to show.
+    fn show_name(&mut self, id: PartId, now: Time) {
+        let Some(part) = self.parts.get(id) else { return };
+        for &slot in &part.edges {
+            let list = self.subscriptions.get_mut(slot).and_then(|s| s.list_mut());
+            let Some(list) = list.filter(|list| list.shape.with_display_names) else { continue };
+            if let Some(member) = list.member_of(id) {
+                list.dirty.set(member);
+                list.generation = list.generation.wrapping_add(1);
+                list.changed_at.get_or_insert(now);
             }
         }
     }
@@ -340,10 +365,12 @@ impl Shard {
             return Ok(());
         };
         let root_version = subscription.version;
+        // Names and nested lists are told by a member's place.
+        let is_placed = !shape.nested.is_empty() || !shape.names.is_empty();
+        let is_same = shape == *list.shape && !(is_placed && self.is_moved(list, &members));
         let subscription = &mut self.subscriptions[slot];
         let Some(list) = subscription.list_mut() else { return Ok(()) };
         list.source = source;
-        let is_same = shape == *list.shape;
         if !is_same {
             let version_of = |uri: &str| {
                 let at = list.shape.nested.iter().position(|nested| &*nested.uri == uri)?;
@@ -359,6 +386,17 @@ impl Shard {
         }
         self.seat_members(slot, members, now, out);
         Ok(())
+    }
+
+    /// Whether members are others than a list has, or stand elsewhere.
+    fn is_moved(&self, list: &ListWatch, members: &[(Found, GroupView)]) -> bool {
+        let is_same = |(member, (found, _)): (&Member, &(Found, GroupView))| {
+            self.parts.get(member.part).is_some_and(|part| {
+                let (_, context, exten) = part.key();
+                (context, exten) == (&found.context, &found.exten)
+            })
+        };
+        list.members.len() != members.len() || !list.members.iter().zip(members).all(is_same)
     }
 
     /// A list whose turn has come after a reload.

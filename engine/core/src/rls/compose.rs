@@ -17,6 +17,8 @@ pub(crate) struct Content {
     pub(crate) entries: Vec<Entry>,
     /// Members that left the list.
     pub(crate) leaving: Vec<Arc<Face>>,
+    /// Of those a request names and nobody here knows, how many it shows.
+    pub(crate) stranger_count: usize,
     /// Versions of the nested lists, in the order of [`Shape::nested`].
     pub(crate) versions: Box<[u32]>,
 }
@@ -31,7 +33,7 @@ pub(crate) struct Entry {
 }
 
 /// Room for the members of one NOTIFY.
-pub(super) struct Room {
+struct Room {
     left: usize,
     is_empty: bool,
 }
@@ -61,7 +63,7 @@ impl ListWatch {
             return (Shown::Nothing, true);
         }
         let content = self.compose(parts, owes_all, body_bytes_max, watcher);
-        (Shown::List(Box::new(content)), !self.dirty.any())
+        (Shown::List(Box::new(content)), !self.has_rest())
     }
 
     /// Puts the next NOTIFY together. `owes_all`: a SUBSCRIBE or an end wants the full state.
@@ -74,17 +76,16 @@ impl ListWatch {
         watcher: &[u8],
     ) -> Content {
         let is_full = owes_all || (self.shape.full_state && !self.is_continued);
-        let leaving = std::mem::take(&mut self.leaving);
-        let fixed = rlmi::list_bytes(&self.shape)
-            + leaving.iter().map(|face| rlmi::face_bytes(face, &self.shape)).sum::<usize>()
-            + if is_full { rlmi::strangers_bytes(&self.shape) } else { 0 };
+        let fixed = rlmi::list_bytes(&self.shape);
         let mut room = Room { left: body_bytes_max.saturating_sub(fixed), is_empty: true };
+        let leaving = self.take_leaving(&mut room);
         let mut content = Content {
             shape: Arc::clone(&self.shape),
             format: self.view.format,
             is_full,
             entries: Vec::new(),
             leaving,
+            stranger_count: 0,
             versions: Box::default(),
         };
         if is_full {
@@ -92,7 +93,12 @@ impl ListWatch {
         } else {
             self.take_dirty(parts, &mut room, watcher, &mut content.entries);
         }
-        self.is_continued = self.dirty.any();
+        self.is_continued = self.has_rest();
+        if is_full && !self.is_continued {
+            // Absence says the same of those who find no room.
+            let mut bytes = self.shape.strangers.iter().map(|uri| rlmi::stranger_bytes(uri));
+            content.stranger_count = bytes.by_ref().take_while(|bytes| room.take(*bytes)).count();
+        }
         self.last_bytes = body_bytes_max.saturating_sub(room.left);
         content.versions = self.versions.as_slice().into();
         for (nested, version) in self.shape.nested.iter().zip(&mut self.versions) {
@@ -101,6 +107,19 @@ impl ListWatch {
             *version += u32::from(is_shown);
         }
         content
+    }
+
+    /// Something had no room in the last NOTIFY, or waits for the next.
+    fn has_rest(&self) -> bool {
+        self.dirty.any() || !self.leaving.is_empty()
+    }
+
+    /// The ends that find room; the others follow.
+    fn take_leaving(&mut self, room: &mut Room) -> Vec<Arc<Face>> {
+        let shape = &self.shape;
+        let bytes = self.leaving.iter().map(|face| rlmi::face_bytes(face, shape));
+        let count = bytes.take_while(|bytes| room.take(*bytes)).count();
+        self.leaving.drain(..count).collect()
     }
 
     fn take_all(

@@ -53,7 +53,7 @@ pub struct PartEnd {
 }
 
 /// What a list says about a member beside its document. Escaped for XML.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Face {
     pub(crate) uri: Box<str>,
     pub(crate) name: Box<str>,
@@ -94,10 +94,22 @@ impl Part {
     }
 
     /// The hint is back: the same extension, another instance. Its owner is to be asked again.
-    pub(super) fn revive(&mut self, hint: &Hint, check: u32, serial: u32) {
+    /// The face of the last one.
+    pub(super) fn revive(&mut self, hint: &Hint, check: u32, serial: u32) -> Arc<Face> {
         self.check = check;
         self.is_known = false;
-        self.face = Arc::new(Face::new(&self.key, &self.view, hint, serial));
+        let face = Arc::new(Face::new(&self.key, &self.view, hint, serial));
+        std::mem::replace(&mut self.face, face)
+    }
+
+    /// Takes over the display name of a hint: true if it is another one.
+    pub(super) fn rename(&mut self, hint: &Hint) -> bool {
+        let display_name = hint.display_name.as_deref().map(escaped);
+        let has_changed = self.face.display_name != display_name;
+        if has_changed {
+            Arc::make_mut(&mut self.face).display_name = display_name;
+        }
+        has_changed
     }
 
     /// The hint is gone.
@@ -216,11 +228,6 @@ impl Parts {
 
 impl Face {
     pub(crate) fn new(key: &ExtensionKey, view: &GroupView, hint: &Hint, serial: u32) -> Self {
-        let escaped = |text: &str| {
-            let mut out = Vec::with_capacity(text.len());
-            escape_into(text, &mut out);
-            String::from_utf8_lossy(&out).into_owned().into_boxed_str()
-        };
         // Equal from run to run: a restart changes no instance.
         let names = ahash::RandomState::with_seeds(0x696e, 0x7374, 0x616e, 0x6365);
         Self {
@@ -230,4 +237,10 @@ impl Face {
             instance: names.hash_one((key.0, &*key.1, &*key.2, serial)) as u32,
         }
     }
+}
+
+fn escaped(text: &str) -> Box<str> {
+    let mut out = Vec::with_capacity(text.len());
+    escape_into(text, &mut out);
+    String::from_utf8_lossy(&out).into()
 }

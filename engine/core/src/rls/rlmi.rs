@@ -59,9 +59,9 @@ pub(super) fn face_bytes(face: &Face, shape: &Shape) -> usize {
     MEMBER_BYTES + face.uri.len() + name + 2 * (CID_BYTES + shape.host.len())
 }
 
-/// Bytes of those a request names that are not known here.
-pub(super) fn strangers_bytes(shape: &Shape) -> usize {
-    shape.strangers.iter().map(|uri| MEMBER_BYTES + uri.len()).sum()
+/// Bytes of one whom a request names and nobody here knows.
+pub(super) fn stranger_bytes(uri: &str) -> usize {
+    MEMBER_BYTES + uri.len()
 }
 
 fn push_boundary_type(depth: usize, out: &mut Vec<u8>) {
@@ -225,9 +225,8 @@ impl Writing<'_> {
         }
         if level.list.is_none() {
             content.leaving.iter().for_each(|face| self.push_ended(face, out));
-            if content.is_full {
-                shape.strangers.iter().for_each(|uri| self.push_stranger(uri, out));
-            }
+            let strangers = shape.strangers.iter().take(content.stranger_count);
+            strangers.for_each(|uri| self.push_stranger(uri, out));
         }
         push(out, &["</list>\n"]);
     }

@@ -16,7 +16,7 @@ use super::world::{Phone, Received, T, World, config, dialplan};
 
 const DIALECTS: [Dialect; 2] = [Dialect::Rfc, Dialect::Asterisk];
 
-fn list(name: &str, items: &str) -> List {
+pub(super) fn list(name: &str, items: &str) -> List {
     List {
         name: name.into(),
         package: Package::Presence,
@@ -28,7 +28,7 @@ fn list(name: &str, items: &str) -> List {
     }
 }
 
-fn config_with(dialect: Dialect, lists: Vec<List>) -> Config {
+pub(super) fn config_with(dialect: Dialect, lists: Vec<List>) -> Config {
     let mut config = config(dialect);
     lists.into_iter().for_each(|list| config.lists.add(T, list).expect("a list"));
     config
@@ -38,18 +38,18 @@ fn world(dialect: Dialect, lists: Vec<List>) -> World {
     World::with(2, config_with(dialect, lists), 0)
 }
 
-fn watcher(host: u8, list: &str) -> Phone {
+pub(super) fn watcher(host: u8, list: &str) -> Phone {
     let mut phone = Phone::new(host, list);
     phone.extra = "Supported: eventlist\r\n".into();
     phone
 }
 
-fn reload(world: &mut World, config: Config) {
+pub(super) fn reload(world: &mut World, config: Config) {
     world.command(&Command::Reload(Arc::new(config)));
 }
 
 /// What one NOTIFY of a list shows: version, whether all, and `name:note` or `name:state` each.
-fn shown(notify: &Received) -> (u32, bool, String) {
+pub(super) fn shown(notify: &Received) -> (u32, bool, String) {
     shown_by(&notify.body(), 0)
 }
 
@@ -97,7 +97,7 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
     rest.split_once(after).map_or("", |(found, _)| found)
 }
 
-fn set(world: &mut World, states: &[(&str, DeviceState)]) {
+pub(super) fn set(world: &mut World, states: &[(&str, DeviceState)]) {
     for (lamp, state) in states {
         world.set_device(&format!("Custom:{lamp}"), *state);
     }

@@ -1,0 +1,98 @@
+//! Resource lists whose members, names and places change while somebody watches.
+
+use std::time::Duration;
+
+use lampfield_core::config::Dialect;
+use lampfield_core::dialplan::{Dialplan, Hint};
+use lampfield_core::list::List;
+use lampfield_core::state::DeviceState::InUse;
+
+use super::lists::{config_with, list, reload, set, shown, watcher};
+use super::world::{T, World};
+
+/// Changes lists, and hints with their display names.
+type Edit = fn(&mut Vec<List>, &mut Vec<(&str, &str)>);
+
+/// Reloads lists and hints while its watcher is told nothing, and then what he is told.
+fn told_after(edits: &[Edit]) -> String {
+    let mut lists = vec![list("sales", "a inner b"), list("inner", "c d")];
+    lists[0].display_names = true;
+    let mut hints = vec![("a", ""), ("b", ""), ("c", ""), ("d", "")];
+    let configured = |lists: &[List], hints: &[(&str, &str)]| {
+        let mut config = config_with(Dialect::Rfc, lists.to_vec());
+        let mut plan = Dialplan::default();
+        for (exten, name) in hints {
+            let mut hint = Hint::parse(&format!("Custom:{exten}"), "test").expect("a hint");
+            hint.display_name = (!name.is_empty()).then(|| (*name).into());
+            plan.add_hint(T, "hints", exten, hint).expect("an extension");
+        }
+        config.dialplan = plan;
+        config
+    };
+    let mut world = World::with(2, configured(&lists, &hints), 0);
+    let mut phone = watcher(9, "sales");
+    phone.subscribe(&mut world, Some(600));
+    // In flight while the configuration changes.
+    set(&mut world, &[("a", InUse)]);
+    let in_flight = world.take(phone.address);
+    for edit in edits {
+        edit(&mut lists, &mut hints);
+        reload(&mut world, configured(&lists, &hints));
+    }
+    phone.answer(&mut world, &in_flight[0], "200 OK", "");
+    let got: Vec<_> = phone.listen(&mut world).iter().map(shown).collect();
+    got.iter().map(|(_, is_full, told)| format!("{is_full}: {told}")).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn what_a_reload_moves_renames_or_ends_is_told() {
+    // The same places, but other members: only the full state says which list they stand in.
+    let told = told_after(&[|lists, _| {
+        lists[0] = List { display_names: true, ..list("sales", "c inner b") };
+        lists[1] = list("inner", "a d");
+    }]);
+    let full = "true: c:Ready inner:[a:On the phone d:Ready] b:Ready";
+    assert_eq!(told, full);
+    // A hint gets a display name.
+    let told = told_after(&[|_, hints| hints[1].1 = "Bob"]);
+    assert_eq!(told, "false: Bob:Ready");
+    // A hint goes, and then its list does not name it any more: its end is not told yet.
+    let told = told_after(&[
+        |_, hints| hints.retain(|(exten, _)| *exten != "b"),
+        |lists, _| {
+            lists[0] = List { display_names: true, ..list("sales", "a inner") };
+        },
+    ]);
+    assert!(told.contains("b:terminated"), "{told}");
+    // A hint goes and comes back: the old instance ends, the new one begins.
+    let told = told_after(&[
+        |_, hints| hints.retain(|(exten, _)| *exten != "b"),
+        |_, hints| hints.push(("b", "")),
+    ]);
+    assert!(told.contains("b:terminated") && told.contains("b:Ready"), "{told}");
+}
+
+#[test]
+fn ends_are_split_and_the_rest_does_not_wait_for_the_interval() {
+    let members = "lamp0 lamp1 lamp2 lamp3 lamp4 lamp5 lamp6 lamp7 lamp8 lamp9";
+    let batch_interval = Duration::from_secs(5);
+    let bounded = |members: &str| {
+        let sales = List { batch_interval, ..list("sales", members) };
+        let mut config = config_with(Dialect::Rfc, vec![sales]);
+        config.endpoints[0].notify_bytes_max = Some(2200);
+        config
+    };
+    let mut world = World::with(2, bounded(members), 0);
+    let mut phone = watcher(9, "sales");
+    let (_, notifies) = phone.subscribe(&mut world, Some(600));
+    let told: Vec<_> = notifies.iter().map(|notify| shown(notify).2).collect();
+    assert_eq!(told.join(" ").split(' ').filter(|said| said.ends_with("Ready")).count(), 10);
+    reload(&mut world, bounded("lamp0"));
+    world.pass(batch_interval);
+    let got = phone.listen(&mut world);
+    let ends: Vec<_> = got.iter().map(|notify| shown(notify).2).collect();
+    assert_eq!(ends.join(" ").matches("terminated").count(), 9, "{ends:?}");
+    for notify in notifies.iter().chain(&got) {
+        assert!(notify.message().len() <= 2200, "{}", notify.message().len());
+    }
+}
