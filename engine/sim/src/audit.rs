@@ -10,13 +10,13 @@ use crate::facts;
 use crate::phone::TRANSACTION;
 use crate::sip::{self, Sip};
 
-/// Every document is bounded, so every message is.
+/// Every document is bounded, so every message is, but for lists: they have a bound of their own.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 /// How long an answer may take inside the node: mesh, turns, a late tick.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// What the packets say so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Audit {
     /// By Call-ID and the node's tag.
     dialogs: HashMap<(String, String), DialogLog>,
@@ -24,13 +24,29 @@ pub(crate) struct Audit {
     asked: BTreeMap<String, Time>,
     /// Bytes that addresses nobody vouches for may still get.
     strangers: HashMap<IpAddr, usize>,
+    /// Least distance between NOTIFYs of changes, by Call-ID.
+    paces: HashMap<String, Duration>,
+    reloaded_at: Option<Time>,
+    /// Bytes of a list's NOTIFY that shows more than one member.
+    list_bytes_max: usize,
 }
+
+/// How long something may be owed that a reload made so: a NOTIFY in flight, and a pause.
+const OWED_MAX: Duration = Duration::from_secs(70);
+/// How long a request takes inside the node.
+const INSIDE_MAX: Duration = Duration::from_millis(100);
 
 /// One dialog's NOTIFYs.
 #[derive(Debug, Default)]
 struct DialogLog {
     cseq: u32,
     version: Option<u32>,
+    /// Version of the next NOTIFY of a list, while nothing intervenes.
+    next_version: Option<u32>,
+    /// Last NOTIFY that began to tell a list from the start.
+    full_at: Option<Time>,
+    /// Last SUBSCRIBE inside the dialog.
+    asked_at: Option<Time>,
     in_flight: Option<InFlight>,
     /// NOTIFYs in a row whose transaction ended without an answer.
     unanswered_count: u32,
@@ -51,9 +67,34 @@ struct InFlight {
     bytes: Vec<u8>,
     sent_at: Time,
     is_answered: bool,
+    /// When it was answered with 2xx.
+    acked_at: Option<Time>,
 }
 
 impl Audit {
+    pub(crate) fn new(list_bytes_max: usize) -> Self {
+        Self {
+            dialogs: HashMap::new(),
+            asked: BTreeMap::new(),
+            strangers: HashMap::new(),
+            paces: HashMap::new(),
+            reloaded_at: None,
+            list_bytes_max,
+        }
+    }
+
+    /// A watcher wants its NOTIFYs of changes this far apart, or its list does.
+    pub(crate) fn expect_pace(&mut self, call_id: &str, pace: Duration) {
+        if pace > Duration::ZERO {
+            self.paces.insert(call_id.to_owned(), pace);
+        }
+    }
+
+    /// The node is told of another configuration.
+    pub(crate) fn reloaded(&mut self, now: Time) {
+        self.reloaded_at = Some(now);
+    }
+
     /// A packet is handed to the node.
     pub(crate) fn incoming(
         &mut self,
@@ -71,11 +112,14 @@ impl Audit {
             Some(code) if code >= 200 => self.answered(code, &message, now),
             None if message.method() == Some("SUBSCRIBE") => {
                 self.asked.insert(message.branch().to_owned(), now + ANSWER_MAX);
-                if message.header("Expires") == "0" {
-                    let key = (message.header("Call-ID").to_owned(), message.tag("To").to_owned());
-                    if let Some(log) = self.dialogs.get_mut(&key) {
-                        log.excuse = Some("unsubscribed");
-                    }
+                let key = (message.header("Call-ID").to_owned(), message.tag("To").to_owned());
+                if let Some(log) = self.dialogs.get_mut(&key) {
+                    log.asked_at = Some(now);
+                }
+                if message.header("Expires") == "0"
+                    && let Some(log) = self.dialogs.get_mut(&key)
+                {
+                    log.excuse = Some("unsubscribed");
                 }
             }
             _ => {}
@@ -88,6 +132,9 @@ impl Audit {
         let Some(in_flight) = &mut log.in_flight else { return };
         if in_flight.branch != answer.branch() {
             return;
+        }
+        if code < 300 && !in_flight.is_answered {
+            in_flight.acked_at = Some(now);
         }
         in_flight.is_answered = true;
         log.unanswered_count = 0;
@@ -107,7 +154,8 @@ impl Audit {
         bytes: &[u8],
         now: Time,
     ) -> Result<(), String> {
-        if bytes.len() > MESSAGE_BYTES_MAX {
+        let is_list = contains(bytes, b"multipart/related");
+        if bytes.len() > MESSAGE_BYTES_MAX && !is_list {
             return Err(format!("a message of {} bytes to {peer}", bytes.len()));
         }
         if is_stranger {
@@ -135,14 +183,14 @@ impl Audit {
 
     fn response(&mut self, code: u16, message: &Sip<'_>, now: Time) -> Result<(), String> {
         self.asked.remove(message.branch());
-        let known = [200, 400, 404, 481, 482, 500, 503];
+        let known = [200, 204, 400, 404, 481, 482, 500, 503];
         if !known.contains(&code) {
             return Err(format!("unexpected answer {code}"));
         }
         if message.tag("To").is_empty() {
             return Err(format!("{code} without a To tag"));
         }
-        if message.cseq().1 != "SUBSCRIBE" || code != 200 {
+        if message.cseq().1 != "SUBSCRIBE" || code >= 300 {
             return Ok(());
         }
         let expires_s: u64 =
@@ -159,7 +207,9 @@ impl Audit {
 
     fn notify(&mut self, message: &Sip<'_>, bytes: &[u8], now: Time) -> Result<(), String> {
         for name in ["Event", "Subscription-State", "Contact", "Max-Forwards", "Content-Type"] {
-            if message.header(name).is_empty() {
+            // A list's watcher may want no bodies.
+            let is_empty = message.body.is_empty() && message.header("Require") == "eventlist";
+            if !(name == "Content-Type" && is_empty) && message.header(name).is_empty() {
                 return Err(format!("NOTIFY without {name}"));
             }
         }
@@ -194,7 +244,19 @@ impl Audit {
         if cseq <= log.cseq {
             return Err(format!("{call_id}: CSeq {cseq} after {}", log.cseq));
         }
-        let version = facts::version(message.body);
+        let is_list = message.header("Require") == "eventlist";
+        if is_list {
+            check_list(message, bytes, log, self.list_bytes_max)?;
+            if message.body.contains("fullState=\"true\"") {
+                log.full_at = Some(now);
+            }
+        }
+        let is_reloaded = self.reloaded_at.is_some_and(|at| now.since(at) < OWED_MAX);
+        let pace = self.paces.get(call_id).filter(|_| !ends && !is_reloaded);
+        if let Some(pace) = pace.copied() {
+            check_pace(call_id, log, pace, now)?;
+        }
+        let version = if is_list { None } else { facts::version(message.body) };
         if version.is_some() && version <= log.version {
             return Err(format!("{call_id}: version {version:?} after {:?}", log.version));
         }
@@ -215,6 +277,7 @@ impl Audit {
             bytes: bytes.to_vec(),
             sent_at: now,
             is_answered: false,
+            acked_at: None,
         });
         Ok(())
     }
@@ -225,6 +288,7 @@ impl Audit {
         self.asked.clear();
         for log in self.dialogs.values_mut() {
             let in_flight = log.in_flight.take();
+            log.next_version = None;
             log.may_end_again |= log.is_terminated && in_flight.is_some_and(|f| !f.is_answered);
             if log.kept_at.is_some_and(|at| now.since(at) <= commit_lag) {
                 log.excuse = Some("its last record was lost");
@@ -261,6 +325,12 @@ impl Audit {
         log.excuse
     }
 
+    /// Whether a list is being told from the start, in several NOTIFYs, since less than `within`.
+    pub(crate) fn is_telling(&self, call_id: &str, tag: &str, within: Duration, now: Time) -> bool {
+        let log = self.dialogs.get(&(call_id.to_owned(), tag.to_owned()));
+        log.and_then(|log| log.full_at).is_some_and(|at| now.since(at) < within)
+    }
+
     /// How many NOTIFYs the node sent last in a dialog, for messages.
     pub(crate) fn describe(&self, call_id: &str, tag: &str) -> String {
         match self.dialogs.get(&(call_id.to_owned(), tag.to_owned())) {
@@ -274,4 +344,45 @@ impl Audit {
             None => "no NOTIFY was ever sent".to_owned(),
         }
     }
+}
+
+/// A list's NOTIFY: as long as allowed, and counted without gaps.
+fn check_list(
+    message: &Sip<'_>,
+    bytes: &[u8],
+    log: &mut DialogLog,
+    bytes_max: usize,
+) -> Result<(), String> {
+    let call_id = message.header("Call-ID");
+    let member_count = facts::member_count(message.body);
+    if bytes.len() > bytes_max && member_count > 1 {
+        let byte_count = bytes.len();
+        return Err(format!("{call_id}: {byte_count} bytes show {member_count} members"));
+    }
+    let version = facts::list_version(message.body);
+    if let (Some(version), Some(wanted)) = (version, log.next_version)
+        && version != wanted
+    {
+        return Err(format!("{call_id}: list version {version} where {wanted} is due"));
+    }
+    // One without a body counts, too.
+    log.next_version = version.or(log.next_version).map(|version| version + 1);
+    Ok(())
+}
+
+/// A NOTIFY that nobody asked for keeps its distance from the one before, if that one arrived.
+fn check_pace(call_id: &str, log: &DialogLog, pace: Duration, now: Time) -> Result<(), String> {
+    let Some(before) = &log.in_flight else { return Ok(()) };
+    let is_acked =
+        before.acked_at.is_some_and(|at| at.since(before.sent_at) + INSIDE_MAX < TRANSACTION);
+    let is_asked = log.asked_at.is_some_and(|at| at + INSIDE_MAX >= before.sent_at);
+    let distance = now.since(before.sent_at);
+    if is_acked && !is_asked && distance < pace {
+        return Err(format!("{call_id}: too early, {distance:?} after the last NOTIFY"));
+    }
+    Ok(())
+}
+
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
 }

@@ -95,6 +95,17 @@ pub(crate) fn version(body: &str) -> Option<u32> {
     between(body.split_once("<dialog-info")?.1, "version=\"", "\"")?.parse().ok()
 }
 
+/// The version of the outermost list of a NOTIFY.
+pub(crate) fn list_version(body: &str) -> Option<u32> {
+    between(body.split_once("<list xmlns=")?.1, "version=\"", "\"")?.parse().ok()
+}
+
+/// Members that a list's NOTIFY shows, ended ones too.
+pub(crate) fn member_count(body: &str) -> usize {
+    let nested_count = body.matches("<list xmlns=").count().saturating_sub(1);
+    body.matches("<resource ").count().saturating_sub(nested_count)
+}
+
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     let rest = &text[text.find(start)? + start.len()..];
     Some(&rest[..rest.find(end)?])

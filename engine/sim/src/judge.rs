@@ -7,7 +7,9 @@ use lampfield_core::command::{Answer, Query};
 use lampfield_core::placement::TenantId;
 
 use crate::model::ENDPOINTS;
-use crate::phone::{Stage, TRANSACTION};
+use crate::moves::RATE_GAP_MAX;
+use crate::phone::{Dialog, Phone, Stage, TRANSACTION, Watch};
+use crate::sip;
 use crate::world::World;
 
 /// The bound of invariant 1: one retransmission budget and a second.
@@ -15,6 +17,8 @@ const TRUTH_WITHIN: Duration = Duration::from_secs(33);
 /// How soon a change reaches everybody when nothing is wrong. The small windows and turns of some
 /// plans are part of it.
 const CALM_TRUTH_WITHIN: Duration = Duration::from_secs(2);
+/// NOTIFYs that the longest list of a world needs: one for each member.
+const SPLIT_COUNT_MAX: u32 = 9;
 
 impl World {
     /// The whole story: trouble, calm, one more change, the end of all subscriptions.
@@ -26,11 +30,11 @@ impl World {
             self.run_until(end)?;
         }
         self.is_calm = true;
-        end = end + TRUTH_WITHIN;
+        end = end + TRUTH_WITHIN + self.pace_max();
         self.run_until(end)?;
         self.check_settled("33 s after the last fault")?;
         self.change_every_device();
-        end = end + CALM_TRUTH_WITHIN;
+        end = end + CALM_TRUTH_WITHIN + self.pace_max();
         self.run_until(end)?;
         self.check_settled("2 s after a change without faults")?;
         self.is_ending = true;
@@ -38,6 +42,16 @@ impl World {
         let life = Duration::from_secs(self.plan.expires_max_s.into());
         self.run_until(end + life + 2 * TRANSACTION + self.plan.limits.probe_after * 2)?;
         self.check_empty()
+    }
+
+    /// How much later the truth may come because a watcher, or its list, wants it so.
+    fn pace_max(&self) -> Duration {
+        if !self.plan.has_lists {
+            return Duration::ZERO;
+        }
+        let batch_max = self.model.lists.iter().map(|list| list.batch_interval * 2).max();
+        let notify_count = if self.plan.may_split() { SPLIT_COUNT_MAX } else { 1 };
+        batch_max.unwrap_or_default() + RATE_GAP_MAX * notify_count
     }
 
     fn check_settled(&mut self, when: &str) -> Result<(), String> {
@@ -55,33 +69,33 @@ impl World {
         }
         for phone in self.phones.iter().filter(|phone| phone.is_up) {
             for dialog in &phone.dialogs {
-                let (Stage::Active, Some(hint)) = (dialog.stage, dialog.hint) else { continue };
-                if dialog.expires_at <= self.now + Duration::from_secs(1) {
+                if dialog.stage != Stage::Active
+                    || dialog.expires_at <= self.now + Duration::from_secs(1)
+                {
                     continue;
                 }
+                let Some((what, truth)) = self.truth_of(phone, dialog) else { continue };
                 let tag = dialog.remote_tag.as_deref().unwrap_or("");
                 let excuse = self.audit.excuse(&dialog.call_id, tag, self.now);
-                let Some(row) = held.get(&dialog.call_id) else {
-                    if excuse.is_some() {
-                        continue;
-                    }
-                    return Err(format!(
-                        "{when}: the node forgot {} of phone {} for {:?}: {}",
-                        dialog.call_id,
-                        phone.index,
-                        self.model.hints[hint],
-                        self.audit.describe(&dialog.call_id, tag)
-                    ));
-                };
+                let row = held.get(&dialog.call_id);
                 if excuse.is_some() {
                     continue;
                 }
-                let truth = self.model.truth(hint, dialog.look);
-                if dialog.known.as_ref() != Some(&truth) {
+                let Some(row) = row else {
                     return Err(format!(
-                        "{when}: lamp of phone {} for {} ({}) shows {:?}, the truth is {truth:?}; the node says {row:?}; {}",
+                        "{when}: the node forgot {} of phone {} for {what}: {}",
+                        dialog.call_id,
                         phone.index,
-                        self.model.hints[hint].exten,
+                        self.audit.describe(&dialog.call_id, tag)
+                    ));
+                };
+                // A full state in several NOTIFYs: the first one took away what the others bring.
+                let is_telling = row.members.is_some_and(|members| members.waiting_count > 0)
+                    && self.audit.is_telling(&dialog.call_id, tag, self.pace_max(), self.now);
+                if dialog.known.as_ref() != Some(&truth) && !is_telling {
+                    return Err(format!(
+                        "{when}: phone {} sees {what} ({}) as {:?}, the truth is {truth:?}; the node says {row:?}; {}",
+                        phone.index,
                         dialog.call_id,
                         dialog.known,
                         self.audit.describe(&dialog.call_id, tag)
@@ -90,6 +104,17 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What a dialog watches, and what its phone must know; `None` for one that is told nothing.
+    fn truth_of(&self, phone: &Phone, dialog: &Dialog) -> Option<(String, String)> {
+        if let Some(source) = dialog.list() {
+            let truth = self.model.list_truth(phone.tenant(), source, dialog.look);
+            return Some((format!("{source:?}"), truth));
+        }
+        let Watch::Hint(hint) = dialog.watch else { return None };
+        let what = format!("{:?}", self.model.hints[hint]);
+        Some((what, self.model.truth(hint, dialog.look)))
     }
 
     /// Nothing is owned twice, or by a shard that the placement does not name.
@@ -101,7 +126,14 @@ impl World {
             let Some((tenant, ..)) = tenant.and_then(|n| ENDPOINTS.get(n)) else {
                 return Err(format!("a subscription of endpoint {}", row.endpoint));
             };
-            let owner = placement.shard_of_extension(TenantId(*tenant), &row.context, &row.exten);
+            let owner = match row.members {
+                Some(_) => {
+                    let from_tag = sip::param(&row.watcher, "tag").unwrap_or_default();
+                    let (call_id, from_tag) = (row.call_id.as_bytes(), from_tag.as_bytes());
+                    placement.shard_of_partition(placement.partition_of_dialog(call_id, from_tag))
+                }
+                None => placement.shard_of_extension(TenantId(*tenant), &row.context, &row.exten),
+            };
             if owner != shard {
                 return Err(format!("{shard:?} has {} of {owner:?}", row.call_id));
             }
@@ -128,6 +160,15 @@ impl World {
         if let Some((shard, row)) = rows.first() {
             return Err(format!("{shard:?} still has {row:?}"));
         }
+        for tenant in [0, 1].map(TenantId) {
+            for (shard, answer) in self.cluster.ask(&Query::Extensions(tenant), self.now) {
+                let Answer::Extensions(rows) = answer else { continue };
+                let attached = rows.iter().find(|row| row.list_shard_count + row.watcher_count > 0);
+                if let Some(row) = attached {
+                    return Err(format!("{shard:?}: watchers or lists of {row:?} are left"));
+                }
+            }
+        }
         let kept_max = self.model.devices.len() + self.model.presences.len();
         if self.cluster.stored_count() > kept_max {
             return Err(format!(
@@ -136,9 +177,17 @@ impl World {
             ));
         }
         for stats in self.cluster.stats(self.now) {
-            let gauges = [stats.subscription_count, stats.in_flight_count, stats.waiting_count];
-            if gauges != [0; 3] {
-                return Err(format!("subscriptions, in flight, waiting: {gauges:?} are left"));
+            let gauges = [
+                stats.subscription_count,
+                stats.in_flight_count,
+                stats.waiting_count,
+                stats.part_count,
+                stats.list_member_count,
+            ];
+            if gauges != [0; 5] {
+                return Err(format!(
+                    "subscriptions, in flight, waiting, parts, members: {gauges:?} are left"
+                ));
             }
             let c = stats.counters;
             if !self.plan.has_restarts {

@@ -13,6 +13,7 @@ use lampfield_core::placement::TenantId;
 use lampfield_core::state::{DeviceState, Presence, PresenceState};
 
 use crate::facts::{self, Look};
+use crate::lists::ListSpec;
 
 /// The one context of the simulated tenants.
 pub(crate) const CONTEXT: &str = "blf";
@@ -30,10 +31,10 @@ pub(crate) struct HintSpec {
     pub(crate) presence: Vec<String>,
     /// Configured now.
     pub(crate) present: bool,
-    /// Ever removed or added back: shards may disagree for a moment.
-    pub(crate) toggled: bool,
     /// Comes from a pattern.
     pub(crate) pattern: bool,
+    /// Name that lists may show.
+    pub(crate) display_name: Option<&'static str>,
 }
 
 /// All states and hints, as last ordered.
@@ -44,7 +45,12 @@ pub(crate) struct Model {
     /// Commands that set them, the last of each name, and when it was taken.
     pub(crate) taken: BTreeMap<(u16, String), (Time, Command)>,
     pub(crate) hints: Vec<HintSpec>,
+    pub(crate) lists: Vec<ListSpec>,
     pub(crate) limits: Limits,
+    /// The node is told of no batch intervals: a planted bug.
+    pub(crate) hides_batches: bool,
+    /// The node is told of no bound on NOTIFYs: a planted bug.
+    pub(crate) hides_bounds: bool,
 }
 
 impl Model {
@@ -59,8 +65,8 @@ impl Model {
                     devices: Vec::new(),
                     presence: Vec::new(),
                     present: true,
-                    toggled: false,
                     pattern: false,
+                    display_name: None,
                 };
                 hint.choose_sources(rng);
                 hints.push(hint);
@@ -72,8 +78,8 @@ impl Model {
                     devices: vec![format!("PJSIP/{exten}")],
                     presence: vec![format!("CustomPresence:{exten}")],
                     present: true,
-                    toggled: false,
                     pattern: true,
+                    display_name: None,
                 });
             }
         }
@@ -82,7 +88,10 @@ impl Model {
             presences: BTreeMap::new(),
             taken: BTreeMap::new(),
             hints,
+            lists: Vec::new(),
             limits,
+            hides_batches: false,
+            hides_bounds: false,
         }
     }
 
@@ -163,6 +172,14 @@ impl Model {
             identify: Identify::default(),
             ..Config::default()
         };
+        if self.hides_bounds {
+            let limits = &mut config.limits;
+            (limits.notify_bytes_max, limits.notify_bytes_whole) = (64_000, 64_000);
+        }
+        for list in self.lists.iter().filter(|list| list.present) {
+            let configured = list.configured(self.hides_batches);
+            config.lists.add(TenantId(list.tenant), configured).expect("a new list");
+        }
         config.tenants[1].name = "two".into();
         for (index, (tenant, dialect, early)) in ENDPOINTS.into_iter().enumerate() {
             config.endpoints.push(Endpoint {
@@ -197,7 +214,8 @@ impl Model {
             let text = format!("{},{}", hint.devices.join("&"), hint.presence.join("&"));
             let template = Template::parse(text.trim_end_matches(','), &Globals::default(), "sim")
                 .expect("a valid hint");
-            let hint_of = template.instantiate(CONTEXT, &hint.exten);
+            let mut hint_of = template.instantiate(CONTEXT, &hint.exten);
+            hint_of.display_name = hint.display_name.map(Into::into);
             dialplan
                 .add_hint(TenantId(hint.tenant), CONTEXT, &hint.exten, hint_of)
                 .expect("a new extension");

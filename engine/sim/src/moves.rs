@@ -3,15 +3,21 @@
 use std::time::Duration;
 
 use lampfield_core::command::Command;
+use lampfield_core::package::Package;
 use lampfield_core::placement::TenantId;
 use lampfield_core::state::{DeviceState, Presence, PresenceState};
 
+use crate::lists::{HOST, ListSource};
 use crate::model::Model;
+use crate::phone::{Stage, Watch, Wish};
 use crate::queue::Due;
 use crate::world::World;
 
 /// How long the node stays down at most.
 pub(crate) const DOWN_MAX: Duration = Duration::from_secs(3);
+
+/// The longest distance between NOTIFYs that a phone asks for: `max-rate=0.8`.
+pub(crate) const RATE_GAP_MAX: Duration = Duration::from_millis(1250);
 
 /// A message longer than anybody reads.
 const LONG: &str = match str::from_utf8(&[b'x'; 900]) {
@@ -102,41 +108,103 @@ impl World {
 
     fn move_phone(&mut self) {
         let index = self.rng.usize(..self.phones.len());
-        let (now, tenant) = (self.now, self.phones[index].tenant());
+        let now = self.now;
         if !self.phones[index].is_up {
             return;
         }
-        let phone = &mut self.phones[index];
-        let dialog_count = phone.dialogs.len();
+        let dialog_count = self.phones[index].dialogs.len();
         let choice = self.rng.u8(..10);
         if dialog_count == 0 || dialog_count < 3 && choice < 4 {
-            let hints: Vec<usize> = (0..self.model.hints.len())
-                .filter(|hint| self.model.hints[*hint].tenant == tenant)
-                .collect();
-            let hint = hints[self.rng.usize(..hints.len())];
-            let expires_s = match self.rng.u8(..12) {
-                0 => 0,
-                _ => self.rng.u32(5..=self.plan.expires_max_s),
-            };
-            if self.rng.u8(..20) == 0 {
-                phone.subscribe(None, "999", expires_s, now, &mut self.rng);
-            } else {
-                let exten = &self.model.hints[hint].exten;
-                phone.subscribe(Some(hint), exten, expires_s, now, &mut self.rng);
-            }
+            let wish = self.wish(index);
+            let pace = self.pace_of(&wish);
+            let call_id = self.phones[index].subscribe(wish, now, &mut self.rng);
+            self.audit.expect_pace(call_id, pace);
         } else {
             let at = self.rng.usize(..dialog_count);
-            let is_gone = matches!(phone.dialogs[at].stage, crate::phone::Stage::Gone(_));
+            let expires_s = self.rng.u32(5..=self.plan.expires_max_s);
+            let source = self.request_list(index);
+            let phone = &mut self.phones[index];
+            let dialog = &phone.dialogs[at];
+            let is_request = matches!(dialog.watch, Watch::List(ListSource::Request(_)));
             match choice {
-                _ if is_gone => drop(phone.dialogs.swap_remove(at)),
+                _ if matches!(dialog.stage, Stage::Gone(_)) => drop(phone.dialogs.swap_remove(at)),
                 4..=5 => phone.refresh(at, 0, now, &mut self.rng),
-                _ => {
-                    let expires_s = self.rng.u32(5..=self.plan.expires_max_s);
-                    phone.refresh(at, expires_s, now, &mut self.rng);
+                0..=2 if is_request => {
+                    phone.replace_list(at, source, expires_s, now, &mut self.rng);
                 }
+                _ => phone.refresh(at, expires_s, now, &mut self.rng),
             }
         }
         self.after_phone(index);
+    }
+
+    /// What a phone may want to watch.
+    fn wish(&mut self, phone: usize) -> Wish {
+        let (tenant, is_rfc) = (self.phones[phone].tenant(), self.phones[phone].is_rfc());
+        let expires_s = match self.rng.u8(..12) {
+            // An Asterisk refuses to fetch.
+            0 => 0,
+            _ => self.rng.u32(5..=self.plan.expires_max_s),
+        };
+        let (watch, user, package) = match self.rng.u8(..20) {
+            0 => (Watch::Nobody, "999".to_owned(), None),
+            1..=2 if self.plan.has_lists && is_rfc => {
+                let package = [Package::Presence, Package::Dialog][self.rng.usize(..2)];
+                (Watch::List(self.request_list(phone)), "rls".to_owned(), Some(package))
+            }
+            3..=12 if self.plan.has_lists => {
+                let lists = &self.model.lists;
+                let own: Vec<usize> =
+                    (0..lists.len()).filter(|list| lists[*list].tenant == tenant).collect();
+                let at = own[self.rng.usize(..own.len())];
+                let watch = Watch::List(ListSource::Configured(at));
+                (watch, lists[at].name.clone(), Some(lists[at].package))
+            }
+            _ => {
+                let hints: Vec<usize> = (0..self.model.hints.len())
+                    .filter(|hint| self.model.hints[*hint].tenant == tenant)
+                    .collect();
+                let hint = hints[self.rng.usize(..hints.len())];
+                (Watch::Hint(hint), self.model.hints[hint].exten.clone(), None)
+            }
+        };
+        let rates = ["", "", "", "2", "0.8"];
+        let has_rate = self.plan.has_lists && is_rfc;
+        let max_rate = if has_rate { rates[self.rng.usize(..rates.len())] } else { "" };
+        Wish { watch, user, package, expires_s, max_rate }
+    }
+
+    /// Least distance between what a watcher is told of mere changes.
+    fn pace_of(&self, wish: &Wish) -> Duration {
+        let gap = match wish.max_rate {
+            "" => Duration::ZERO,
+            "2" => Duration::from_millis(500),
+            _ => RATE_GAP_MAX,
+        };
+        let batch_interval = match &wish.watch {
+            // The rest of what did not fit does not wait for the interval.
+            Watch::List(ListSource::Configured(at)) if !self.plan.may_split() => {
+                self.model.lists[*at].batch_interval
+            }
+            _ => Duration::ZERO,
+        };
+        gap.max(batch_interval)
+    }
+
+    /// A list that a request carries.
+    fn request_list(&mut self, phone: usize) -> ListSource {
+        let tenant = self.phones[phone].tenant();
+        let extens: Vec<&str> = self.model.extens_of(tenant).collect();
+        let entries = (0..self.rng.usize(0..6)).map(|_| {
+            let exten = extens[self.rng.usize(..extens.len())];
+            let uri = match self.rng.u8(..10) {
+                0 => format!("sip:{exten}@elsewhere.example.com"),
+                1 => format!("sip:999@{HOST}"),
+                _ => format!("sip:{exten}@{HOST}"),
+            };
+            (uri, [None, Some("One & <only>")][self.rng.usize(..2)])
+        });
+        ListSource::Request(entries.collect())
     }
 
     fn move_power(&mut self) {
@@ -162,19 +230,48 @@ impl World {
         if !self.node_is_up {
             return;
         }
-        let at = self.rng.usize(..self.model.hints.len());
-        let hint = &mut self.model.hints[at];
-        if !hint.pattern {
-            hint.toggled = true;
-            if self.rng.bool() {
-                hint.present = !hint.present;
-            }
-            hint.choose_sources(&mut self.rng);
+        if self.model.lists.is_empty() || self.rng.bool() {
+            self.change_hint();
+        }
+        if !self.model.lists.is_empty() && self.rng.bool() {
+            self.change_list();
         }
         let config = self.model.config();
         for shard in self.cluster.placement.shards() {
             self.command(shard, Command::Reload(config.clone()));
         }
+        self.audit.reloaded(self.now);
+    }
+
+    fn change_hint(&mut self) {
+        let at = self.rng.usize(..self.model.hints.len());
+        let hint = &mut self.model.hints[at];
+        if hint.pattern {
+            return;
+        }
+        if self.rng.bool() {
+            hint.present = !hint.present;
+            self.disrupted_at = Some(self.now);
+        }
+        if self.rng.u8(..4) == 0 {
+            hint.display_name = [None, Some("Desk"), Some("Meeting room")][self.rng.usize(..3)];
+        }
+        hint.choose_sources(&mut self.rng);
+    }
+
+    fn change_list(&mut self) {
+        let at = self.rng.usize(..self.model.lists.len());
+        let mut list = self.model.lists[at].clone();
+        match self.rng.u8(..8) {
+            0 => list.present = !list.present,
+            1 => list.full_state = !list.full_state,
+            2 => list.display_names = !list.display_names,
+            3 => list.is_slow = !list.is_slow,
+            4 => self.rng.shuffle(&mut list.items),
+            _ => list.choose_items(&self.model, &mut self.rng),
+        }
+        self.model.lists[at] = list;
+        self.disrupted_at = Some(self.now);
     }
 
     /// After a start, those who report on devices that are not kept report again, and so do those

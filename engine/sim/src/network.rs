@@ -11,7 +11,12 @@ pub(crate) struct Link {
     duplicate_percent: u8,
     delay_us: u64,
     jitter_us: u64,
+    /// It loses every packet that would have to be cut into fragments.
+    drops_fragments: bool,
 }
+
+/// The longest packet that travels whole.
+const WHOLE_BYTES_MAX: usize = 1472;
 
 impl Link {
     /// A link of a world with faults: most are fair, some bad, a few hopeless.
@@ -27,12 +32,18 @@ impl Link {
             duplicate_percent: duplicate,
             delay_us: rng.u64(100..20_000),
             jitter_us,
+            drops_fragments: rng.u8(..8) == 0,
         }
     }
 
     /// The same link without faults.
     pub(crate) fn calm(self) -> Self {
-        Self { loss_percent: 0, duplicate_percent: 0, jitter_us: 0, ..self }
+        Self { loss_percent: 0, duplicate_percent: 0, jitter_us: 0, drops_fragments: false, ..self }
+    }
+
+    /// Whether a packet of this length gets through at all.
+    pub(crate) fn fits(self, byte_count: usize) -> bool {
+        !self.drops_fragments || byte_count <= WHOLE_BYTES_MAX
     }
 
     /// When the copies of a packet arrive; none if it is lost.

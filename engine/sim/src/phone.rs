@@ -7,10 +7,14 @@ use std::time::Duration;
 use fastrand::Rng;
 use lampfield_core::Time;
 use lampfield_core::body::Format;
+use lampfield_core::config::Dialect;
+use lampfield_core::package::Package;
 
 use crate::facts::{self, Look};
+use crate::lists::{HOST, ListSource};
 use crate::model::ENDPOINTS;
 use crate::network::Link;
+use crate::roster::Roster;
 use crate::sip::{self, Sip};
 
 /// RFC 3261 timers, as the node's limits have them.
@@ -46,8 +50,7 @@ pub(crate) struct Dialog {
     pub(crate) call_id: String,
     local_tag: String,
     pub(crate) remote_tag: Option<String>,
-    /// Index of the hint in the model; `None` for an extension that never existed.
-    pub(crate) hint: Option<usize>,
+    pub(crate) watch: Watch,
     request_uri: String,
     pub(crate) look: Look,
     digium: bool,
@@ -63,6 +66,47 @@ pub(crate) struct Dialog {
     seen: VecDeque<(String, Option<Vec<u8>>)>,
     /// What the last NOTIFY it answered with 200 said.
     pub(crate) known: Option<String>,
+    /// What it knows of its list.
+    roster: Roster,
+    /// A list that the request under way puts in the place of the old one.
+    replacement: Option<ListSource>,
+    /// Suppress-If-Match of the request under way, or of the last one.
+    suppress: String,
+    /// It once asked not to be told of changes.
+    was_quiet: bool,
+}
+
+/// What a dialog watches.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Watch {
+    /// An extension that never existed.
+    Nobody,
+    /// A hint of the model.
+    Hint(usize),
+    List(ListSource),
+}
+
+/// What a phone asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) watch: Watch,
+    /// User part of the request URI.
+    pub(crate) user: String,
+    /// The package of a list; any for an extension.
+    pub(crate) package: Option<Package>,
+    pub(crate) expires_s: u32,
+    /// NOTIFYs per second at most, as written in Event; empty for any.
+    pub(crate) max_rate: &'static str,
+}
+
+/// What the phone may rely on when it reads a NOTIFY.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// Faults have stopped.
+    pub(crate) is_calm: bool,
+    /// No member of any list went for long.
+    pub(crate) is_stable: bool,
+    pub(crate) now: Time,
 }
 
 /// Where a dialog is, as the phone sees it.
@@ -129,32 +173,39 @@ impl Phone {
         ENDPOINTS[self.endpoint].0
     }
 
-    /// Subscribes to `exten`; `expires_s` 0 asks once.
-    pub(crate) fn subscribe(
-        &mut self,
-        hint: Option<usize>,
-        exten: &str,
-        expires_s: u32,
-        now: Time,
-        rng: &mut Rng,
-    ) {
+    /// Speaks the RFCs, not an Asterisk's dialect.
+    pub(crate) fn is_rfc(&self) -> bool {
+        ENDPOINTS[self.endpoint].1 == Dialect::Rfc
+    }
+
+    /// Subscribes; a duration of 0 asks once. The Call-ID of the new dialog.
+    pub(crate) fn subscribe(&mut self, wish: Wish, now: Time, rng: &mut Rng) -> &str {
+        let Wish { watch, user, package, expires_s, max_rate } = wish;
         self.serial += 1;
-        let formats =
-            [Format::Pidf, Format::Pidf, Format::Xpidf, Format::CpimPidf, Format::DialogInfo];
+        let formats: &[Format] = match package {
+            None => {
+                &[Format::Pidf, Format::Pidf, Format::Xpidf, Format::CpimPidf, Format::DialogInfo]
+            }
+            Some(Package::Presence) => &[Format::Pidf, Format::Pidf, Format::Xpidf],
+            Some(Package::Dialog) => &[Format::DialogInfo],
+        };
         let format = formats[rng.usize(..formats.len())];
         let digium = rng.bool();
         let early = ENDPOINTS[self.endpoint].2;
         let package = if format == Format::DialogInfo { "dialog" } else { "presence" };
         let id = if rng.u8(..4) == 0 { ";id=7" } else { "" };
+        let rate =
+            if max_rate.is_empty() { String::new() } else { format!(";max-rate={max_rate}") };
+        let is_quiet = matches!(watch, Watch::List(_)) && self.is_rfc() && rng.u8(..20) == 0;
         let mut dialog = Dialog {
             call_id: format!("p{}.{}@sim", self.index, self.serial),
             local_tag: format!("t{:x}", rng.u32(..)),
             remote_tag: None,
-            hint,
-            request_uri: format!("sip:{exten}@node.example.com"),
+            watch,
+            request_uri: format!("sip:{user}@{HOST}"),
             look: Look { format, digium: digium && format == Format::Pidf, early },
             digium,
-            event: format!("{package}{id}"),
+            event: format!("{package}{id}{rate}"),
             expires_s,
             cseq: rng.u32(1..1000),
             stage: if expires_s == 0 { Stage::Ending } else { Stage::Asking },
@@ -164,6 +215,10 @@ impl Phone {
             last_notify_cseq: 0,
             seen: VecDeque::new(),
             known: None,
+            roster: Roster::default(),
+            replacement: None,
+            suppress: if is_quiet { "*".into() } else { String::new() },
+            was_quiet: is_quiet,
         };
         self.request(&mut dialog, now, rng);
         if rng.u8(..25) == 0 {
@@ -174,6 +229,23 @@ impl Phone {
                 .push((Duration::from_millis(3), text.replace("z9hG4bKp", "z9hG4bKf").into()));
         }
         self.dialogs.push(dialog);
+        &self.dialogs[self.dialogs.len() - 1].call_id
+    }
+
+    /// Refreshes a dialog with another list in the request, if it can.
+    pub(crate) fn replace_list(
+        &mut self,
+        at: usize,
+        source: ListSource,
+        expires_s: u32,
+        now: Time,
+        rng: &mut Rng,
+    ) {
+        let dialog = &mut self.dialogs[at];
+        if dialog.stage == Stage::Active && dialog.transaction.is_none() {
+            dialog.replacement = Some(source);
+            self.refresh(at, expires_s, now, rng);
+        }
     }
 
     /// Refreshes (or ends, with `expires_s` 0) the dialog at `at`, if it can.
@@ -187,6 +259,14 @@ impl Phone {
         dialog.refresh_at = None;
         if expires_s == 0 {
             dialog.stage = Stage::Ending;
+        }
+        if self.is_rfc() && matches!(dialog.watch, Watch::List(_)) {
+            dialog.suppress = match (rng.u8(..20), &dialog.roster.etag) {
+                (0, _) => "*".to_owned(),
+                (1..10, Some(etag)) => etag.clone(),
+                _ => String::new(),
+            };
+            dialog.was_quiet |= dialog.suppress == "*";
         }
         self.request(&mut dialog, now, rng);
         self.dialogs.push(dialog);
@@ -236,16 +316,15 @@ impl Phone {
     pub(crate) fn receive(
         &mut self,
         message: &Sip<'_>,
-        is_calm: bool,
-        now: Time,
+        times: Times,
         rng: &mut Rng,
     ) -> Result<(), String> {
         if !self.is_up {
             return Ok(());
         }
         match message.code() {
-            Some(code) => self.on_answer(code, message, now, rng),
-            None => self.on_notify(message, is_calm, now, rng),
+            Some(code) => self.on_answer(code, message, times.now, rng),
+            None => self.on_notify(message, times, rng),
         }
     }
 
@@ -274,6 +353,9 @@ impl Phone {
         if granted > dialog.expires_s {
             return Err(format!("granted {granted} s, asked {} s", dialog.expires_s));
         }
+        if let Some(source) = dialog.replacement.take() {
+            dialog.watch = Watch::List(source);
+        }
         let tag = answer.tag("To").to_owned();
         if dialog.remote_tag.is_none() {
             dialog.remote_tag = Some(tag);
@@ -288,13 +370,7 @@ impl Phone {
         Ok(())
     }
 
-    fn on_notify(
-        &mut self,
-        notify: &Sip<'_>,
-        is_calm: bool,
-        now: Time,
-        rng: &mut Rng,
-    ) -> Result<(), String> {
+    fn on_notify(&mut self, notify: &Sip<'_>, times: Times, rng: &mut Rng) -> Result<(), String> {
         let Some(dialog) = self.dialogs.iter_mut().find(|d| d.call_id == notify.header("Call-ID"))
         else {
             self.outbox.push((Duration::ZERO, sip::answer(notify, 481, "")));
@@ -321,7 +397,7 @@ impl Phone {
                 self.outbox.push((Duration::ZERO, answer));
                 return Ok(());
             }
-            Some(None) if !is_calm => return Ok(()),
+            Some(None) if !times.is_calm => return Ok(()),
             Some(None) => dialog.seen.retain(|(seen, _)| seen != branch),
             None => {}
         }
@@ -333,7 +409,7 @@ impl Phone {
             self.outbox.push((Duration::ZERO, sip::answer(notify, 500, "")));
             return Ok(());
         }
-        let manner = if is_calm || rng.u8(..100) >= self.rudeness_percent {
+        let manner = if times.is_calm || rng.u8(..100) >= self.rudeness_percent {
             Manner::Answer(200)
         } else {
             Manner::random(rng)
@@ -350,7 +426,7 @@ impl Phone {
         }
         dialog.seen.push_back((branch.to_owned(), kept));
         if code < 300 && !matches!(manner, Manner::Silent) {
-            dialog.take(notify, now)?;
+            dialog.take(notify, times)?;
         } else if matches!(manner, Manner::Answer(_)) {
             dialog.stage = Stage::Gone("answered with an error");
             dialog.transaction = None;
@@ -385,17 +461,18 @@ impl Phone {
         text += &format!(
             "Max-Forwards: 70\r\nFrom: \"Phone\" <sip:w{}@example.com>;tag={}\r\nTo: <sip:x@example.com>{to_tag}\r\n\
              Call-ID: {}\r\nCSeq: {} SUBSCRIBE\r\nContact: <sip:w{}@{own}>\r\nEvent: {}\r\nAccept: {}\r\n\
-             Expires: {}\r\nUser-Agent: {}\r\nContent-Length: 0\r\n\r\n",
+             Expires: {}\r\nUser-Agent: {}\r\n",
             self.index,
             dialog.local_tag,
             dialog.call_id,
             dialog.cseq,
             self.index,
             dialog.event,
-            dialog.look.format.content_type(),
+            dialog.accept(),
             dialog.expires_s,
             if dialog.digium { "Digium D40 1_4" } else { "Plain/1" },
         );
+        text += &dialog.list_headers();
         let bytes = text.into_bytes();
         self.outbox.push((Duration::ZERO, bytes.clone()));
         dialog.transaction =
@@ -404,20 +481,86 @@ impl Phone {
 }
 
 impl Dialog {
+    /// What it watches, if it is a list it is told of.
+    pub(crate) fn list(&self) -> Option<&ListSource> {
+        match &self.watch {
+            Watch::List(source) if self.suppress != "*" => Some(source),
+            _ => None,
+        }
+    }
+
+    fn accept(&self) -> String {
+        let content_type = self.look.format.content_type();
+        match self.watch {
+            Watch::List(_) => format!("multipart/related, application/rlmi+xml, {content_type}"),
+            _ => content_type.to_owned(),
+        }
+    }
+
+    /// Header lines of a request for a list, and the list it carries.
+    fn list_headers(&self) -> String {
+        let Watch::List(source) = &self.watch else {
+            return "Content-Length: 0\r\n\r\n".to_owned();
+        };
+        let mut text = "Supported: eventlist\r\n".to_owned();
+        if !self.suppress.is_empty() {
+            text += &format!("Suppress-If-Match: {}\r\n", self.suppress);
+        }
+        let is_first = self.remote_tag.is_none();
+        let carried = self.replacement.as_ref().or_else(|| is_first.then_some(source));
+        let Some(ListSource::Request(entries)) = carried else {
+            return text + "Content-Length: 0\r\n\r\n";
+        };
+        let entry = |(uri, name): &(String, Option<&str>)| match name {
+            Some(name) => {
+                let name = name.replace('&', "&amp;").replace('<', "&lt;");
+                format!("<entry uri=\"{uri}\"><display-name>{name}</display-name></entry>")
+            }
+            None => format!("<entry uri=\"{uri}\"/>"),
+        };
+        let entries: String = entries.iter().map(entry).collect();
+        let body = format!(
+            "<resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\">\
+             <list>{entries}</list></resource-lists>"
+        );
+        text += "Require: recipient-list-subscribe\r\nContent-Disposition: recipient-list\r\n";
+        text += "Content-Type: application/resource-lists+xml\r\n";
+        text + &format!("Content-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    /// Reads the body of a NOTIFY.
+    fn read(&mut self, notify: &Sip<'_>, is_stable: bool) -> Result<(), String> {
+        let content_type = notify.header("Content-Type");
+        if !matches!(self.watch, Watch::List(_)) {
+            let wanted = self.look.format.content_type();
+            if content_type != wanted {
+                return Err(format!("Content-Type {content_type:?}, not {wanted}"));
+            }
+            self.known = Some(facts::read(self.look.format, notify.body)?);
+            return Ok(());
+        }
+        if notify.header("Require") != "eventlist" {
+            return Err(format!("Require {:?}", notify.header("Require")));
+        }
+        if content_type.is_empty() {
+            self.roster.etag = None;
+            return match self.was_quiet && notify.body.is_empty() {
+                true => Ok(()),
+                false => Err("a NOTIFY of a list without its body".to_owned()),
+            };
+        }
+        self.roster.take(notify, self.look, is_stable)?;
+        self.known = Some(self.roster.describe());
+        Ok(())
+    }
+
     /// Believes a NOTIFY.
-    fn take(&mut self, notify: &Sip<'_>, now: Time) -> Result<(), String> {
+    fn take(&mut self, notify: &Sip<'_>, times: Times) -> Result<(), String> {
         if notify.header("Event") != self.event {
             return Err(format!("Event {:?}, not {:?}", notify.header("Event"), self.event));
         }
-        let content_type = self.look.format.content_type();
-        if notify.header("Content-Type") != content_type {
-            return Err(format!(
-                "Content-Type {:?}, not {content_type}",
-                notify.header("Content-Type")
-            ));
-        }
         self.last_notify_cseq = notify.cseq().0;
-        self.known = Some(facts::read(self.look.format, notify.body)?);
+        self.read(notify, times.is_stable)?;
         let state = notify.header("Subscription-State");
         if state.starts_with("terminated") {
             self.stage = Stage::Gone("terminated");
@@ -430,7 +573,7 @@ impl Dialog {
                 seconds.parse().map_err(|_| format!("Subscription-State {state:?}"))?;
             if self.stage == Stage::Asking {
                 // RFC 6665 section 4.1.2.4: the NOTIFY establishes the dialog.
-                self.expires_at = now + Duration::from_secs(seconds);
+                self.expires_at = times.now + Duration::from_secs(seconds);
             }
         }
         Ok(())

@@ -32,6 +32,8 @@ pub struct Plan {
     pub has_reloads: bool,
     /// The node is killed and started again now and then.
     pub has_restarts: bool,
+    /// Phones watch resource lists, too, and ask for rates.
+    pub has_lists: bool,
     /// How long the store takes to commit; a kill loses what is younger.
     pub commit_lag: Duration,
     /// Longest subscription asked for, in seconds.
@@ -60,6 +62,10 @@ impl Plan {
         if rng.u8(..10) == 0 {
             limits.subscription_count_max = 3;
         }
+        limits.notify_bytes_max = [64_000, 64_000, 2600, 1500][rng.usize(..4)];
+        if limits.notify_bytes_max == 64_000 && rng.bool() {
+            limits.notify_bytes_whole = 64_000;
+        }
         Self {
             seed,
             shard_count: rng.u8(1..=4),
@@ -72,11 +78,17 @@ impl Plan {
             is_attacked: rng.u8(..3) == 0,
             has_reloads: rng.u8(..3) == 0,
             has_restarts: rng.u8(..4) == 0,
+            has_lists: rng.u8(..4) != 0,
             commit_lag: Duration::from_millis([0, 30][rng.usize(..2)]),
             expires_max_s: [20, 60, 300][rng.usize(..3)],
             limits,
             sabotage: Sabotage::None,
         }
+    }
+
+    /// Lists of this world may need several NOTIFYs for all they show.
+    pub(crate) fn may_split(&self) -> bool {
+        self.limits.notify_bytes_max.min(self.limits.notify_bytes_whole) < 64_000
     }
 
     /// The same world with a bug planted.

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use lampfield_core::mesh::ShardMessage;
+
+use crate::model::Model;
 use crate::sip::{self, Sip};
 
 /// A bug to plant.
@@ -29,6 +32,30 @@ pub enum Sabotage {
     LieAboutIdle,
     /// A stranger gets copies of everything.
     LeakToStranger,
+    /// What a list's NOTIFY had no room for is never sent: its bits were lost.
+    LoseRest,
+    /// A list takes over an older document of a member after a newer one.
+    LatePart,
+    /// An extension does not tell the lists of another shard.
+    LosePart,
+    /// A list that is gone stays attached to its members.
+    KeepParts,
+    /// A list's version goes on after a restart where the last run began.
+    RepeatListVersion,
+    /// A member is called otherwise each time.
+    RenameInstance,
+    /// Changes leave at once, whatever the list says.
+    IgnoreBatches,
+    /// A list's NOTIFY is as long as it takes.
+    IgnoreBounds,
+}
+
+impl Sabotage {
+    /// What the node is not told, so that it breaks it.
+    pub(crate) fn hide_from(self, model: &mut Model) {
+        model.hides_batches = self == Self::IgnoreBatches;
+        model.hides_bounds = self == Self::IgnoreBounds;
+    }
 }
 
 /// What becomes of one outgoing message.
@@ -46,11 +73,34 @@ pub(crate) struct Saboteur {
     kind: Sabotage,
     /// Branches of first transmissions, and what was sent.
     seen: HashMap<String, Vec<u8>>,
+    /// Messages to lists that were held back.
+    held: Vec<ShardMessage>,
+    /// NOTIFYs that were not sent, by Call-ID.
+    lost: HashMap<String, u32>,
 }
 
 impl Saboteur {
     pub(crate) fn new(kind: Sabotage) -> Self {
-        Self { kind, seen: HashMap::new() }
+        Self { kind, ..Self::default() }
+    }
+
+    /// What becomes of a message between shards.
+    pub(crate) fn falsify_mesh(&mut self, message: ShardMessage) -> Vec<ShardMessage> {
+        match (self.kind, &message) {
+            (Sabotage::LatePart, ShardMessage::Part(_)) => {
+                self.held.push(message.clone());
+                match self.held.len() {
+                    0..8 => vec![message],
+                    _ => vec![message, self.held.remove(0)],
+                }
+            }
+            (Sabotage::LosePart, ShardMessage::Part(_)) => {
+                self.held.push(message.clone());
+                if self.held.len().is_multiple_of(8) { Vec::new() } else { vec![message] }
+            }
+            (Sabotage::KeepParts, ShardMessage::DetachPart(_)) => Vec::new(),
+            _ => vec![message],
+        }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -86,6 +136,8 @@ impl Saboteur {
             feed_back: None,
         };
         let ended = message.header("Subscription-State").starts_with("terminated");
+        let call_id = message.header("Call-ID").to_owned();
+        let is_partial = message.body.contains("fullState=\"false\"");
         match self.kind {
             Sabotage::DropConflation if is_new && after_answer => {
                 Falsified { send: Vec::new(), feed_back: Some(sip::answer(&message, 200, "")) }
@@ -103,6 +155,20 @@ impl Saboteur {
                 text.replace("open</basic>  ", "closed</basic>")
                     .replace("<state>terminated</state>", "<state>confirmed</state> "),
             ),
+            Sabotage::LoseRest if is_new && is_partial && after_answer => {
+                *self.lost.entry(call_id).or_default() += 1;
+                Falsified { send: Vec::new(), feed_back: Some(sip::answer(&message, 200, "")) }
+            }
+            // One whose bits were lost counts as if there had been nothing to say.
+            Sabotage::LoseRest => {
+                let lost = self.lost.get(&call_id).copied().unwrap_or(0);
+                keep(with_list_version(&text, |version| version - lost))
+            }
+            // Versions after a restart begin above a thousand.
+            Sabotage::RepeatListVersion => {
+                keep(with_list_version(&text, |version| version % 1000 % 100))
+            }
+            Sabotage::RenameInstance => keep(with_instances(&text, (b'g' + cseq as u8 % 8).into())),
             Sabotage::LeakToStranger if is_new => Falsified {
                 send: vec![(peer, bytes.to_vec()), (stranger, bytes.to_vec())],
                 feed_back: None,
@@ -122,4 +188,26 @@ impl Saboteur {
         let text = falsified.unwrap_or_else(|| text.to_owned());
         Falsified { send: vec![(peer, text.into_bytes())], feed_back: None }
     }
+}
+
+/// The text with another version of its outermost list, written as long.
+fn with_list_version(text: &str, of: impl Fn(u32) -> u32) -> String {
+    let Some((head, rest)) = text.split_once("<list xmlns=") else { return text.to_owned() };
+    let Some((start, after)) = rest.split_once("version=\"") else { return text.to_owned() };
+    let (digits, tail) = after.split_once('"').unwrap_or((after, ""));
+    let width = digits.len();
+    let version = of(digits.parse().unwrap_or(0));
+    format!("{head}<list xmlns={start}version=\"{version:0>width$}\"{tail}")
+}
+
+/// The text with other names of instances: `letter` in front.
+fn with_instances(text: &str, letter: char) -> String {
+    let mut pieces = text.split("<instance id=\"");
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        out += "<instance id=\"";
+        out.push(letter);
+        out += piece.get(1..).unwrap_or_default();
+    }
+    out
 }

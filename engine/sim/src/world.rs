@@ -13,13 +13,17 @@ use crate::attacker::{self, Attacker};
 use crate::audit::Audit;
 use crate::cluster::{Cluster, Reaction};
 use crate::digest::Digest;
+use crate::lists::ListSpec;
 use crate::model::Model;
 use crate::network::Link;
-use crate::phone::Phone;
+use crate::phone::{Phone, Times};
 use crate::plan::Plan;
 use crate::queue::{Due, Queue};
 use crate::sabotage::Saboteur;
 use crate::sip::Sip;
+
+/// A change of members has reached everybody: two transactions and the pauses between them.
+const STABLE_AFTER: Duration = Duration::from_secs(100);
 
 /// Everything there is.
 pub(crate) struct World {
@@ -33,6 +37,8 @@ pub(crate) struct World {
     pub(crate) phones: Vec<Phone>,
     pub(crate) attacker: Attacker,
     pub(crate) audit: Audit,
+    /// When a member of a list may last have gone.
+    pub(crate) disrupted_at: Option<Time>,
     /// Faults have stopped.
     pub(crate) is_calm: bool,
     /// Phones let their subscriptions run out.
@@ -49,7 +55,11 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(plan: Plan) -> Self {
         let mut rng = Rng::with_seed(plan.seed);
-        let model = Model::new(plan.exten_count, plan.limits.clone(), &mut rng);
+        let mut model = Model::new(plan.exten_count, plan.limits.clone(), &mut rng);
+        if plan.has_lists {
+            model.lists = ListSpec::all(&model, &mut rng);
+        }
+        plan.sabotage.hide_from(&mut model);
         let config = model.config();
         let cluster = Cluster::new(plan.shard_count, &config, rng.u64(..), plan.commit_lag);
         let phones: Vec<Phone> = (0..plan.phone_count)
@@ -61,6 +71,7 @@ impl World {
                 Phone::new(index, rng.usize(..3), behind_edge, link, rudeness_percent)
             })
             .collect();
+        let plan_bytes_max = plan.limits.notify_bytes_max;
         let mut world = Self {
             saboteur: Saboteur::new(plan.sabotage),
             ticks: vec![None; usize::from(plan.shard_count)],
@@ -74,7 +85,8 @@ impl World {
             model,
             phones,
             attacker: Attacker::default(),
-            audit: Audit::default(),
+            audit: Audit::new(plan_bytes_max),
+            disrupted_at: None,
             is_calm: false,
             is_ending: false,
             digest: Digest::default(),
@@ -104,10 +116,10 @@ impl World {
             Due::ToNode { peer, bytes } => self.packet_to_node(peer, &bytes),
             Due::ToPhone { phone, bytes } => {
                 let message = Sip::parse(&bytes)?;
-                let (is_calm, now) = (self.is_calm, self.now);
-                self.phones[phone].receive(&message, is_calm, now, &mut self.rng).map_err(
-                    |fault| format!("phone {phone}: {fault}\n{}", String::from_utf8_lossy(&bytes)),
-                )?;
+                let times = self.times();
+                self.phones[phone].receive(&message, times, &mut self.rng).map_err(|fault| {
+                    format!("phone {phone}: {fault}\n{}", String::from_utf8_lossy(&bytes))
+                })?;
                 self.after_phone(phone);
                 Ok(())
             }
@@ -140,6 +152,12 @@ impl World {
             Due::Move => self.next_move(),
             Due::Boot => self.boot(),
         }
+    }
+
+    fn times(&self) -> Times {
+        let disrupted_at = self.disrupted_at;
+        let is_stable = disrupted_at.is_none_or(|at| self.now.since(at) >= STABLE_AFTER);
+        Times { is_calm: self.is_calm, is_stable, now: self.now }
     }
 
     fn is_current(&self, epoch: u32) -> bool {
@@ -197,7 +215,9 @@ impl World {
         let epoch = self.cluster.epoch;
         for (to, message) in reaction.to_shards {
             let at = self.mesh_arrival(shard.0, to);
-            self.queue.push(at, Due::Mesh { epoch, from: shard, to, message });
+            for message in self.saboteur.falsify_mesh(message) {
+                self.queue.push(at, Due::Mesh { epoch, from: shard, to, message });
+            }
         }
         self.arm(shard);
         Ok(())
@@ -246,6 +266,9 @@ impl World {
             self.attacker.capture(&bytes, &mut self.rng);
         }
         let link = self.link(phone);
+        if !link.fits(bytes.len()) {
+            return Ok(());
+        }
         for delay in link.carry(&mut self.rng) {
             self.queue.push(self.now + delay, Due::ToPhone { phone, bytes: bytes.clone() });
         }
@@ -292,6 +315,7 @@ impl World {
     /// Kills the node.
     pub(crate) fn kill(&mut self) {
         self.node_is_up = false;
+        self.disrupted_at = Some(self.now);
         self.cluster.kill(self.now);
         self.audit.node_killed(self.now, self.plan.commit_lag);
         let down = Duration::from_millis(self.rng.u64(1..3_000));

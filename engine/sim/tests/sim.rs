@@ -13,6 +13,7 @@ fn quiet(seed: u64) -> Plan {
         network_is_bad: false,
         rudeness_percent: 0,
         is_attacked: false,
+        has_lists: false,
         has_reloads: false,
         has_restarts: false,
         trouble: Duration::from_secs(40),
@@ -80,6 +81,20 @@ fn restarts_keep_dialogs_and_never_reuse_a_number() {
 }
 
 #[test]
+fn lists_tell_every_member_whatever_happens() {
+    let lists = |plan: Plan| Plan { has_lists: true, ..plan };
+    story(200..215, lists);
+    story(215..235, |plan| Plan { network_is_bad: true, rudeness_percent: 30, ..lists(plan) });
+    story(235..260, |plan| Plan { has_reloads: true, ..lists(plan) });
+    story(260..275, |plan| Plan { has_restarts: true, ..lists(plan) });
+    story(275..290, |plan| {
+        let mut limits = plan.limits.clone();
+        (limits.notify_bytes_max, limits.notify_per_turn_max) = (1500, 1);
+        Plan { limits, network_is_bad: true, has_reloads: true, ..lists(plan) }
+    });
+}
+
+#[test]
 fn every_bound_at_one_still_tells_the_truth() {
     story(100..110, |plan| {
         let mut limits = plan.limits.clone();
@@ -91,9 +106,25 @@ fn every_bound_at_one_still_tells_the_truth() {
 }
 
 /// Some world of a hundred must notice each bug, and say what it is.
+fn caught(bugs: &[(Sabotage, &str)], change: impl Fn(Plan) -> Plan) {
+    for (sabotage, symptom) in bugs {
+        let bad = |seed| {
+            let plan = Plan { network_is_bad: true, ..quiet(seed) };
+            change(plan).sabotaged(*sabotage)
+        };
+        let mut first = None;
+        let is_caught = (0..100).filter_map(|seed| play(bad(seed)).err()).any(|failure| {
+            let is_it = failure.what.contains(symptom);
+            first.get_or_insert(failure);
+            is_it
+        });
+        assert!(is_caught, "{sabotage:?}: {first:?}");
+    }
+}
+
 #[test]
 fn planted_bugs_are_caught() {
-    for (sabotage, symptom) in [
+    let bugs = [
         (Sabotage::DropConflation, "the truth is"),
         (Sabotage::ReuseCseq, "CSeq"),
         (Sabotage::ReuseVersion, "version"),
@@ -103,10 +134,28 @@ fn planted_bugs_are_caught() {
         (Sabotage::SwallowAnswers, "was not answered"),
         (Sabotage::LieAboutIdle, "the truth is"),
         (Sabotage::LeakToStranger, "is nobody"),
-    ] {
-        let bad = |seed| Plan { network_is_bad: true, ..quiet(seed) }.sabotaged(sabotage);
-        let failures: Vec<_> = (0..100).filter_map(|seed| play(bad(seed)).err()).collect();
-        let caught = failures.iter().filter(|f| f.what.contains(symptom)).count();
-        assert!(caught > 0, "{sabotage:?}: {:?}", failures.first());
-    }
+    ];
+    caught(&bugs, |plan| plan);
+}
+
+#[test]
+fn planted_bugs_of_lists_are_caught() {
+    let bugs = [
+        (Sabotage::LoseRest, "the truth is"),
+        (Sabotage::LatePart, "the truth is"),
+        (Sabotage::LosePart, "the truth is"),
+        (Sabotage::KeepParts, "are left"),
+        (Sabotage::RepeatListVersion, "list version"),
+        (Sabotage::RenameInstance, "is called"),
+        (Sabotage::IgnoreBatches, "too early"),
+        (Sabotage::IgnoreBounds, "bytes show"),
+    ];
+    caught(&bugs, |plan| {
+        let mut limits = plan.limits.clone();
+        let is_narrow = plan.seed % 2 == 0;
+        limits.notify_bytes_max = if is_narrow { 1500 } else { 64_000 };
+        limits.notify_bytes_whole = limits.notify_bytes_max;
+        let has_restarts = plan.seed % 3 == 0;
+        Plan { has_lists: true, shard_count: 3, has_restarts, limits, ..plan }
+    });
 }
