@@ -1,11 +1,17 @@
 //! Stories of the core: what watchers are told, on one shard and on several.
 
+#[path = "bodies/schema.rs"]
+mod schema;
+#[path = "bodies/xml.rs"]
+mod xml;
+
 mod stories {
     mod applied;
     mod bounds;
     mod dialects;
     mod dialogs;
     mod lamps;
+    mod list_bodies;
     mod list_changes;
     mod lists;
     mod races;

@@ -1,7 +1,8 @@
 //! The parts of the schemas that our documents touch: order and number of children, attributes,
 //! identifiers.
 //!
-//! Source: RFC 3863 section 4.4, RFC 4479 section 4, RFC 4480 section 5.2, RFC 4235 section 4.4.
+//! Source: RFC 3863 section 4.4, RFC 4479 section 4, RFC 4480 section 5.2, RFC 4235 section 4.4,
+//! RFC 4662 section 5.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +12,7 @@ const PIDF: &str = "urn:ietf:params:xml:ns:pidf";
 const MODEL: &str = "urn:ietf:params:xml:ns:pidf:data-model";
 const RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
 const DIALOG: &str = "urn:ietf:params:xml:ns:dialog-info";
+const RLMI: &str = "urn:ietf:params:xml:ns:rlmi";
 
 /// What may stand next among an element's children.
 enum Particle {
@@ -54,7 +56,7 @@ const fn rule(
     Rule { namespace, name, children, attributes, text }
 }
 
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 21] = [
     rule(
         PIDF,
         "presence",
@@ -127,6 +129,38 @@ const RULES: [Rule; 17] = [
     rule(DIALOG, "target", &[Own("param", 0, MANY)], &[("uri", true, Text)], None),
     rule(DIALOG, "param", &[], &[("pname", true, Text), ("pval", true, Text)], None),
     rule(DIALOG, "duration", &[], &[], Some(Number)),
+    rule(
+        RLMI,
+        "list",
+        &[Own("name", 0, MANY), Own("resource", 0, MANY)],
+        &[
+            ("uri", true, Uri),
+            ("version", true, Number),
+            ("fullState", true, OneOf(&["true", "false", "1", "0"])),
+            ("cid", false, Text),
+        ],
+        None,
+    ),
+    rule(
+        RLMI,
+        "resource",
+        &[Own("name", 0, MANY), Own("instance", 0, MANY)],
+        &[("uri", true, Uri)],
+        None,
+    ),
+    rule(
+        RLMI,
+        "instance",
+        &[Other],
+        &[
+            ("id", true, Text),
+            ("state", true, OneOf(&["active", "pending", "terminated"])),
+            ("reason", false, Text),
+            ("cid", false, Text),
+        ],
+        None,
+    ),
+    rule(RLMI, "name", &[], &[("xml:lang", false, Text)], Some(Text)),
 ];
 
 /// Says what is wrong with a document, or nothing.
@@ -136,7 +170,7 @@ pub(crate) fn check(root: &Element) -> Result<(), String> {
 }
 
 fn check_element(element: &Element, ids: &mut BTreeSet<String>) -> Result<(), String> {
-    let known = [PIDF, MODEL, RPID, DIALOG].contains(&element.namespace.as_str());
+    let known = [PIDF, MODEL, RPID, DIALOG, RLMI].contains(&element.namespace.as_str());
     if !known {
         // Foreign elements are processed laxly; all they need is a namespace.
         return if element.namespace.is_empty() { Err(format!("{element:?}")) } else { Ok(()) };
