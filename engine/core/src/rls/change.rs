@@ -228,6 +228,13 @@ impl Shard {
             (list.members, list.dirty) = (seats, dirty);
             // One more than there are, until all are asked.
             list.unknown_count = unknown_count + 1;
+            // One that is back before its end was told has not ended.
+            let members = &list.members;
+            list.leaving.retain(|face| {
+                let is_it =
+                    |member: &Member| parts.get(member.part).is_some_and(|p| p.face == *face);
+                !members.iter().any(is_it)
+            });
             list.leaving.extend(leaving);
             if has_news {
                 list.generation = list.generation.wrapping_add(1);

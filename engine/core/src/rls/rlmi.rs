@@ -224,11 +224,27 @@ impl Writing<'_> {
             }
         }
         if level.list.is_none() {
-            content.leaving.iter().for_each(|face| self.push_ended(face, out));
-            let strangers = shape.strangers.iter().take(content.stranger_count);
-            strangers.for_each(|uri| self.push_stranger(uri, out));
+            self.push_leaving(out);
         }
         push(out, &["</list>\n"]);
+    }
+
+    /// Members that left, and those a request names and nobody here knows. No resource comes
+    /// twice: an instance that ended stands beside the one that took its place.
+    fn push_leaving(&self, out: &mut Vec<u8>) {
+        let Content { leaving, entries, shape, stranger_count, .. } = self.content;
+        for (at, face) in leaving.iter().enumerate() {
+            let is_shown = entries.iter().any(|entry| entry.face.uri == face.uri)
+                || leaving[..at].iter().any(|other| other.uri == face.uri);
+            if !is_shown {
+                self.push_ended(face, out);
+            }
+        }
+        for uri in shape.strangers.iter().take(*stranger_count) {
+            if leaving.iter().all(|face| face.uri != *uri) {
+                self.push_stranger(uri, out);
+            }
+        }
     }
 
     fn push_member(&self, entry: &Entry, out: &mut Vec<u8>) {
@@ -242,7 +258,9 @@ impl Writing<'_> {
             (None, Some(name)) if shape.with_display_names => push(out, &[name]),
             _ => push(out, &[&face.name]),
         }
-        push(out, &["</name>\n  <instance id=\""]);
+        push(out, &["</name>\n"]);
+        self.push_earlier(face, out);
+        push(out, &["  <instance id=\""]);
         crate::tag::push_hex(out, face.instance, 8);
         self.push_state(out);
         self.push_cid(entry.member, out);
@@ -269,8 +287,22 @@ impl Writing<'_> {
     }
 
     fn push_ended(&self, face: &Face, out: &mut Vec<u8>) {
-        push(out, &[" <resource uri=\"", &face.uri, "\">\n  <name>", &face.name]);
-        push(out, &["</name>\n  <instance id=\""]);
+        push(out, &[" <resource uri=\"", &face.uri, "\">\n  <name>", &face.name, "</name>\n"]);
+        self.push_earlier(face, out);
+        self.push_ended_instance(face, out);
+        push(out, &[" </resource>\n"]);
+    }
+
+    /// Other instances of a resource, which ended.
+    fn push_earlier(&self, face: &Face, out: &mut Vec<u8>) {
+        let earlier = self.content.leaving.iter();
+        earlier
+            .filter(|other| other.uri == face.uri && other.instance != face.instance)
+            .for_each(|other| self.push_ended_instance(other, out));
+    }
+
+    fn push_ended_instance(&self, face: &Face, out: &mut Vec<u8>) {
+        push(out, &["  <instance id=\""]);
         crate::tag::push_hex(out, face.instance, 8);
         push(out, &["\" state=\"terminated\""]);
         self.push_end(out);
@@ -279,13 +311,14 @@ impl Writing<'_> {
     fn push_stranger(&self, uri: &str, out: &mut Vec<u8>) {
         push(out, &[" <resource uri=\"", uri, "\">\n  <instance id=\"0\" state=\"terminated\""]);
         self.push_end(out);
+        push(out, &[" </resource>\n"]);
     }
 
     fn push_end(&self, out: &mut Vec<u8>) {
         if self.dialect == Dialect::Rfc {
             push(out, &[" reason=\"noresource\""]);
         }
-        push(out, &[" />\n </resource>\n"]);
+        push(out, &[" />\n"]);
     }
 
     /// What a list shows, in order: members, and lists that have members to show.

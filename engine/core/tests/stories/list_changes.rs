@@ -8,13 +8,14 @@ use lampfield_core::list::List;
 use lampfield_core::state::DeviceState::InUse;
 
 use super::lists::{config_with, list, reload, set, shown, watcher};
-use super::world::{T, World};
+use super::world::{Received, T, World};
 
 /// Changes lists, and hints with their display names.
 type Edit = fn(&mut Vec<List>, &mut Vec<(&str, &str)>);
 
-/// Reloads lists and hints while its watcher is told nothing, and then what he is told.
-fn told_after(edits: &[Edit]) -> String {
+/// Reloads lists and hints while a watcher's NOTIFY is in flight. What it is told then, and the
+/// bodies that say so.
+fn told_after(edits: &[Edit]) -> (String, String) {
     let mut lists = vec![list("sales", "a inner b"), list("inner", "c d")];
     lists[0].display_names = true;
     let mut hints = vec![("a", ""), ("b", ""), ("c", ""), ("d", "")];
@@ -40,36 +41,43 @@ fn told_after(edits: &[Edit]) -> String {
         reload(&mut world, configured(&lists, &hints));
     }
     phone.answer(&mut world, &in_flight[0], "200 OK", "");
-    let got: Vec<_> = phone.listen(&mut world).iter().map(shown).collect();
-    got.iter().map(|(_, is_full, told)| format!("{is_full}: {told}")).collect::<Vec<_>>().join("; ")
+    let got = phone.listen(&mut world);
+    let told = got.iter().map(shown).map(|(_, is_full, told)| format!("{is_full}: {told}"));
+    let bodies: String = got.iter().map(Received::body).collect();
+    (told.collect::<Vec<_>>().join("; "), bodies)
 }
 
 #[test]
 fn what_a_reload_moves_renames_or_ends_is_told() {
     // The same places, but other members: only the full state says which list they stand in.
-    let told = told_after(&[|lists, _| {
+    let (told, _) = told_after(&[|lists, _| {
         lists[0] = List { display_names: true, ..list("sales", "c inner b") };
         lists[1] = list("inner", "a d");
     }]);
     let full = "true: c:Ready inner:[a:On the phone d:Ready] b:Ready";
     assert_eq!(told, full);
     // A hint gets a display name.
-    let told = told_after(&[|_, hints| hints[1].1 = "Bob"]);
+    let (told, _) = told_after(&[|_, hints| hints[1].1 = "Bob"]);
     assert_eq!(told, "false: Bob:Ready");
     // A hint goes, and then its list does not name it any more: its end is not told yet.
-    let told = told_after(&[
+    let (told, _) = told_after(&[
         |_, hints| hints.retain(|(exten, _)| *exten != "b"),
         |lists, _| {
             lists[0] = List { display_names: true, ..list("sales", "a inner") };
         },
     ]);
     assert!(told.contains("b:terminated"), "{told}");
-    // A hint goes and comes back: the old instance ends, the new one begins.
-    let told = told_after(&[
+    // A hint goes and comes back: one resource, whose old instance ended and whose new one lives.
+    let (_, bodies) = told_after(&[
         |_, hints| hints.retain(|(exten, _)| *exten != "b"),
         |_, hints| hints.push(("b", "")),
     ]);
-    assert!(told.contains("b:terminated") && told.contains("b:Ready"), "{told}");
+    let (_, resource) = bodies.split_once("<resource uri=\"sip:b@").expect("a resource");
+    let (resource, rest) = resource.split_once("</resource>").expect("its end");
+    assert!(!rest.contains("<resource uri=\"sip:b@"), "{bodies}");
+    for state in ["active", "terminated"] {
+        assert_eq!(resource.matches(&format!("state=\"{state}\"")).count(), 1, "{resource}");
+    }
 }
 
 #[test]
