@@ -90,8 +90,9 @@ impl World {
                     ));
                 };
                 // A full state in several NOTIFYs: the first one took away what the others bring.
-                let is_telling = row.members.is_some_and(|members| members.waiting_count > 0)
-                    && self.audit.is_telling(&dialog.call_id, tag, self.pace_max(), self.now);
+                let is_telling =
+                    row.members.is_some_and(|members| members.waiting_count > 0 || row.in_flight)
+                        && self.audit.is_telling(&dialog.call_id, tag, self.pace_max(), self.now);
                 if dialog.known.as_ref() != Some(&truth) && !is_telling {
                     return Err(format!(
                         "{when}: phone {} sees {what} ({}) as {:?}, the truth is {truth:?}; the node says {row:?}; {}",

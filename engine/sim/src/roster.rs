@@ -69,7 +69,11 @@ enum ToldInstance {
 }
 
 /// Content-IDs of a message.
-type Ids = BTreeSet<Vec<u8>>;
+struct Ids {
+    seen: BTreeSet<Vec<u8>>,
+    /// It ends the subscription: an Asterisk ends the members with it, documents and all.
+    is_last: bool,
+}
 
 impl Roster {
     /// Believes a NOTIFY. `is_stable`: no member can have gone since the last one.
@@ -81,7 +85,9 @@ impl Roster {
     ) -> Result<(), String> {
         let multipart = Multipart::from_content_type(notify.header("Content-Type").as_bytes())
             .map_err(|error| format!("Content-Type: {error}"))?;
-        let told = read(&multipart, notify.body.as_bytes(), look, &mut Ids::new())?;
+        let is_last = notify.header("Subscription-State").starts_with("terminated");
+        let mut ids = Ids { seen: BTreeSet::new(), is_last };
+        let told = read(&multipart, notify.body.as_bytes(), look, &mut ids)?;
         let (before, version) = (self.version, told.version);
         if before.is_some_and(|before| version <= before) {
             return Err(format!("list version {version} after {before:?}"));
@@ -214,7 +220,7 @@ fn read(multipart: &Multipart<'_>, body: &[u8], look: Look, ids: &mut Ids) -> Re
     for (index, part) in multipart.parts(body).enumerate() {
         let part = part.map_err(|error| format!("part {index}: {error}"))?;
         let id = part.content_id.ok_or_else(|| format!("part {index} has no Content-ID"))?;
-        if !ids.insert(id.to_owned()) {
+        if !ids.seen.insert(id.to_owned()) {
             return Err(format!("Content-ID {} twice", String::from_utf8_lossy(id)));
         }
         if part.content_length.is_some_and(|length| length != part.body.len()) {
@@ -235,7 +241,7 @@ fn read(multipart: &Multipart<'_>, body: &[u8], look: Look, ids: &mut Ids) -> Re
         for instance in resource.instances {
             let said = match (instance.state, instance.cid) {
                 (InstanceState::Terminated, None) => ToldInstance::Ended,
-                (InstanceState::Active, Some(cid)) => {
+                (state, Some(cid)) if state == InstanceState::Active || ids.is_last => {
                     let part = parts.remove(cid.as_bytes());
                     let part = part.ok_or_else(|| format!("cid {cid} names no part"))?;
                     read_part(multipart, &part, look, ids)?
