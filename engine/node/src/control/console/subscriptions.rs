@@ -141,9 +141,12 @@ pub(super) async fn pjsip_show(
     line("Callid", &row.call_id);
     line("State", asterisk_state(row.state));
     line("Callerid", "Unknown");
-    line("SubscriptionType", "extension_state");
-    line("Extension", &row.exten);
-    line("ExtensionStates", row.acknowledged.map_or("Unknown", |state| state.text()));
+    // A list is no extension (trace 21).
+    if row.members.is_none() {
+        line("SubscriptionType", "extension_state");
+        line("Extension", &row.exten);
+        line("ExtensionStates", row.acknowledged.map_or("Unknown", |state| state.text()));
+    }
     text.push('\n');
     Ok(text)
 }

@@ -23,16 +23,25 @@ impl Connection {
             let Answer::Subscriptions(rows, _) = answer else { continue };
             for row in rows {
                 count += 1;
-                self.row(request, "InboundSubscriptionDetail")
+                let event = self
+                    .row(request, "InboundSubscriptionDetail")
                     .header("Role", "Notifier")
                     .header("Endpoint", &row.endpoint)
                     .header("Callid", &row.call_id)
                     .header("State", asterisk_state(row.state))
-                    .header("Callerid", "Unknown")
-                    .header("SubscriptionType", "extension_state")
-                    .header("Extension", &row.exten)
-                    .header("ExtensionStates", row.acknowledged.map_or("Unknown", |s| s.text()))
-                    .end();
+                    .header("Callerid", "Unknown");
+                // A list is no extension (trace 21).
+                let event = match row.members {
+                    Some(_) => event,
+                    None => event
+                        .header("SubscriptionType", "extension_state")
+                        .header("Extension", &row.exten)
+                        .header(
+                            "ExtensionStates",
+                            row.acknowledged.map_or("Unknown", |state| state.text()),
+                        ),
+                };
+                event.end();
                 self.write_row().await?;
             }
         }
