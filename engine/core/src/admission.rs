@@ -37,7 +37,10 @@ pub(crate) const ALLOW: &str = "OPTIONS, SUBSCRIBE";
 const KNOWN_EXTENSIONS: [&str; 2] = ["eventlist", crate::rls::RECIPIENT_LIST_SUBSCRIBE];
 /// Value of Accept in an answer to OPTIONS.
 pub(crate) const ACCEPT: &str = "application/pidf+xml, application/xpidf+xml, \
-     application/cpim-pidf+xml, application/dialog-info+xml";
+     application/cpim-pidf+xml, application/dialog-info+xml, multipart/related, \
+     application/rlmi+xml, application/resource-lists+xml";
+/// Value of Supported in an answer to OPTIONS.
+pub(crate) const SUPPORTED: &str = "eventlist, recipient-list-subscribe";
 
 /// The parts of a request that every dialog needs, checked to be there.
 #[derive(Clone, Copy, Debug)]

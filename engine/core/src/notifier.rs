@@ -127,6 +127,7 @@ impl Shard {
         if let Some(pace) = &mut subscription.pace {
             pace.sent(now);
         }
+        let is_empty = matches!(content, Shown::Nothing);
         subscription.in_flight = Some(InFlight {
             content,
             version: subscription.version,
@@ -137,7 +138,8 @@ impl Shard {
             sent_at: now,
             places,
         });
-        subscription.version += 1;
+        // A NOTIFY without a body shows no version: the next one must not leave a gap.
+        subscription.version += u32::from(!is_empty);
         self.stats.counters.notify_sent += 1;
         self.stats.in_flight_count += 1;
         self.keep_ahead(slot, now, out);

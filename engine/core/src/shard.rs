@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lampfield_wire::{Framing, HeaderName, Message, ScanError};
+use lampfield_wire::{ACCEPTED_ENCODINGS, Framing, HeaderName, Message, ScanError};
 
-use crate::admission::{self, ACCEPT, ALLOW, ALLOW_EVENTS};
+use crate::admission::{self, ACCEPT, ALLOW, ALLOW_EVENTS, SUPPORTED};
 use crate::auth::Authenticator;
 use crate::command::{self, Command, Reply};
 use crate::config::{Config, Dialect};
@@ -327,6 +327,8 @@ impl Shard {
             (b"OPTIONS", Ok(_)) => Answer::new(200, "OK")
                 .with("Allow", ALLOW)
                 .with("Accept", ACCEPT)
+                .with("Accept-Encoding", ACCEPTED_ENCODINGS)
+                .with("Supported", SUPPORTED)
                 .with("Allow-Events", ALLOW_EVENTS),
             (b"NOTIFY" | b"CANCEL" | b"BYE", Ok(_)) => {
                 Answer::new(481, "Call/Transaction Does Not Exist")
