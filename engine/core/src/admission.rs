@@ -4,6 +4,7 @@
 //! the dialects differ in some codes and headers. Everything here only reads, so a request may be
 //! checked on the shard it arrived at and again on the shard it belongs to.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,6 +164,15 @@ pub(crate) struct Contact<'a> {
     pub(crate) parts: UriParts<'a>,
 }
 
+impl Contact<'_> {
+    /// Its address, if it is not a name.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        let host = std::str::from_utf8(self.parts.host).ok()?;
+        let ip: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
+        Some(ip.to_canonical())
+    }
+}
+
 /// Checks a SUBSCRIBE that creates a subscription, up to but not including the extension.
 pub(crate) fn want<'a>(
     request: &Message<'a>,
@@ -174,8 +184,11 @@ pub(crate) fn want<'a>(
         return Err(Answer::new(603, "Decline"));
     }
     check_require(request, rfc)?;
-    let uri = request.request_uri().and_then(|uri| split_uri(uri).ok());
-    let uri = uri.filter(UriParts::is_sip);
+    let uri = request.request_uri().unwrap_or_default();
+    if uri.len() > config.limits.request_uri_bytes_max {
+        return Err(Answer::new(414, "Request-URI Too Long"));
+    }
+    let uri = split_uri(uri).ok().filter(UriParts::is_sip);
     let uri = uri.ok_or_else(|| Answer::new(416, "Unsupported URI Scheme"))?;
     let target = contact(request)?.ok_or_else(|| Answer::new(400, "Missing Contact header"))?;
     let expires_s = expires(request)?;

@@ -14,12 +14,12 @@ pub(crate) enum Fanout {
     Group(ExtensionId, u16),
     /// The lists that show a part.
     Part(PartId),
-    /// One list, by slot and check, that is to be looked up in the configuration again.
-    List(u32, u32),
+    /// One list that was taken back from the store.
+    List(u32),
 }
 
-/// Looking a list up again counts for as many steps.
-const VISITS_OF_A_LIST: usize = 64;
+/// Lists looked up again per turn after a reload: beside live changes, not before them.
+const RELOADED_PER_TURN_MAX: usize = 16;
 
 /// Fan-out steps over watchers that have no news; cheap, but not free.
 const VISITS_PER_TURN_MAX: usize = 4096;
@@ -29,8 +29,12 @@ impl Shard {
     pub(crate) fn on_paces(&mut self, now: Time, out: &mut Outputs) {
         for _ in 0..self.config.limits.notify_per_turn_max.max(1) {
             let Some((slot, check)) = self.paces.pop_due(now) else { return };
-            if self.subscriptions.get(slot).is_some_and(|s| s.tag.check == check) {
-                self.kick_if_news(slot, now, out);
+            let subscription = self.subscriptions.get_mut(slot).filter(|s| s.tag.check == check);
+            let pace = subscription.and_then(|s| s.pace.as_mut());
+            match pace.map(|pace| pace.fired(now)) {
+                Some(Some(at)) => self.paces.arm(at, slot, check),
+                Some(None) => self.kick_if_news(slot, now, out),
+                None => {}
             }
         }
     }
@@ -103,16 +107,18 @@ impl Shard {
                 match fanout {
                     Fanout::Group(..) => self.kick_if_news(slot, now, out),
                     Fanout::Part(part) => {
+                        // One that waits for other members is visited by their news.
                         self.mark_dirty(slot, part);
                         self.kick_if_news(slot, now, out);
                     }
-                    Fanout::List(slot, check) => {
-                        visits += VISITS_OF_A_LIST;
-                        self.reload_list(slot, check, now, out);
+                    Fanout::List(_) => {
+                        if self.subscriptions.get(slot).is_some() {
+                            self.kick_if_news(slot, now, out);
+                        }
                     }
                 }
                 let is_spent = self.stats.counters.notify_sent >= sent_max;
-                let is_through = matches!(fanout, Fanout::List(..));
+                let is_through = matches!(fanout, Fanout::List(_));
                 if is_spent || visits >= VISITS_PER_TURN_MAX {
                     if !is_through {
                         self.fanout.push_back(fanout);
@@ -126,12 +132,20 @@ impl Shard {
         }
     }
 
+    /// Lists are looked up in a new configuration, a few per turn.
+    pub(crate) fn on_reloads(&mut self, now: Time, out: &mut Outputs) {
+        for _ in 0..RELOADED_PER_TURN_MAX {
+            let Some((slot, check)) = self.reloads.pop_front() else { return };
+            self.reload_list(slot, check, now, out);
+        }
+    }
+
     /// Whom a running fan-out visits next; `None` when it is through.
     fn next_visit(&mut self, fanout: Fanout) -> Option<u32> {
         match fanout {
             Fanout::Group(extension, group) => self.next_watcher(extension, group),
             Fanout::Part(part) => self.next_list(part),
-            Fanout::List(slot, _) => Some(slot),
+            Fanout::List(slot) => Some(slot),
         }
     }
 

@@ -73,11 +73,10 @@ impl Hop {
         self.subscription_count > 1
     }
 
-    /// Takes `places` in the window, if one is free and nobody waits. What takes more than one, a
-    /// long list, may reach beyond the window's end.
-    pub(crate) fn try_take(&mut self, places: u16) -> bool {
+    /// Takes a place in the window, if there is one and nobody waits.
+    pub(crate) fn try_take(&mut self) -> bool {
         let free = self.in_flight < self.window && self.waiting.is_empty();
-        self.in_flight += if free { u32::from(places) } else { 0 };
+        self.in_flight += u32::from(free);
         free
     }
 
@@ -122,7 +121,8 @@ impl Hop {
         self.waiting.pop_front()
     }
 
-    /// Takes places for one that waited.
+    /// Takes places for one that waited, or more for a long NOTIFY: it may reach beyond the
+    /// window's end.
     pub(crate) fn take(&mut self, places: u16) {
         self.in_flight += u32::from(places);
     }
@@ -242,7 +242,7 @@ mod tests {
         let mut hops = Hops::new(1);
         let id = hops.acquire(flow(1), &limits);
         let hop = hops.get_mut(id);
-        assert_eq!([1, 1, 1].map(|places| hop.try_take(places)), [true, true, false]);
+        assert_eq!([hop.try_take(), hop.try_take(), hop.try_take()], [true, true, false]);
         (10..13).for_each(|slot| hop.wait(slot));
         hop.acked(1, &limits);
         for waited in [10, 11] {

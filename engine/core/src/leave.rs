@@ -62,7 +62,7 @@ impl Shard {
         self.hops.get_mut(subscription.hop).give_back(places);
         match &subscription.watched {
             Watched::Extension(seat) => self.leave_group(*seat, slot, now, out),
-            Watched::List(list) => self.leave_parts(&list.members, out),
+            Watched::List(list) => self.leave_parts(&list.members, now, out),
         }
         self.per_source.leave(subscription.source);
         self.serve_waiting(subscription.hop, now, out);

@@ -59,8 +59,13 @@ pub struct Limits {
     pub store_waiting_max: usize,
     /// Batches of news that wait for the control plane. Beyond: news is dropped and counted.
     pub event_waiting_max: usize,
+    /// Bytes of a SUBSCRIBE's request URI: every document names it. Beyond: 414.
+    pub request_uri_bytes_max: usize,
     /// Members of one list subscription, nested lists included. Beyond: 403 with a reason.
     pub list_member_count_max: usize,
+    /// Members of all list subscriptions of a shard. Each costs about sixteen bytes; beyond: 503
+    /// with Retry-After.
+    pub list_edge_count_max: u32,
     /// Lists within lists, the outermost included. Deeper ones are left out, as loops are.
     pub list_depth_max: usize,
     /// Bytes of one NOTIFY where the endpoint names no bound of its own: one UDP datagram, with
@@ -99,7 +104,9 @@ impl Default for Limits {
             mesh_waiting_max: 4096,
             store_waiting_max: 16_384,
             event_waiting_max: 8192,
+            request_uri_bytes_max: 512,
             list_member_count_max: 2000,
+            list_edge_count_max: 50_000_000,
             list_depth_max: 8,
             notify_bytes_max: 64_000,
             notify_bytes_whole: 1400,

@@ -19,12 +19,17 @@ use crate::tag::read_branch;
 use crate::timer::TRANSMISSION_COUNT_MAX;
 use crate::{Outputs, Shard, Time};
 
+/// Bytes that fill as much of a receive buffer as a NOTIFY of one extension does.
+const BYTES_PER_PLACE: usize = 2048;
+
 /// Bytes of a list's NOTIFY head at most, beside the texts of its dialog and the shared runs.
 const HEAD_BYTES: usize = 380;
 
 impl Shard {
     /// Sends the watcher what it does not know, if its turn has come.
     pub(crate) fn kick(&mut self, slot: u32, now: Time, out: &mut Outputs) {
+        // Asked first: a change while a NOTIFY is in flight starts the interval.
+        let is_due = self.is_due(slot, now);
         let subscription = &mut self.subscriptions[slot];
         if subscription.in_flight.is_some() || subscription.is_waiting {
             self.stats.counters.notify_conflated += 1;
@@ -32,14 +37,13 @@ impl Shard {
         }
         // Not before its sources are known, nor before a peer that asked for time is ready.
         let is_early = u64::from(subscription.not_before_s) > now.as_secs();
-        if is_early || !self.is_ready(slot) || !self.is_due(slot, now) {
+        if is_early || !is_due || !self.is_ready(slot) {
             return;
         }
-        let places = self.places_for(slot);
         let subscription = &mut self.subscriptions[slot];
         let hop = self.hops.get_mut(subscription.hop);
-        if hop.try_take(places) {
-            self.transmit(slot, places, now, out);
+        if hop.try_take() {
+            self.transmit(slot, now, out);
         } else {
             hop.wait(slot);
             subscription.is_waiting = true;
@@ -71,20 +75,13 @@ impl Shard {
         false
     }
 
-    /// Places in its hop's window that its next NOTIFY takes.
-    fn places_for(&self, slot: u32) -> u16 {
-        let subscription = &self.subscriptions[slot];
-        match &subscription.watched {
-            Watched::Extension(_) => 1,
-            Watched::List(list) => list.weight(subscription.owed),
-        }
-    }
-
-    /// Sends a NOTIFY with the newest state. Places in the window were taken for it.
-    fn transmit(&mut self, slot: u32, places: u16, now: Time, out: &mut Outputs) {
+    /// Sends a NOTIFY with the newest state. A place in the window was taken for it.
+    fn transmit(&mut self, slot: u32, now: Time, out: &mut Outputs) {
         let bytes_max = self.notify_bytes_max(slot);
         let subscription = &mut self.subscriptions[slot];
         let shown_expires_s = subscription.remaining_s(now);
+        let mut state = subscription.state;
+        let mut places = 1;
         let (generation, content, extension_state, changed_at) = match &mut subscription.watched {
             Watched::Extension(seat) => {
                 let extension = &self.extensions[seat.extension];
@@ -105,7 +102,15 @@ impl Shard {
                 let body_bytes_max = bytes_max.saturating_sub(head_bytes);
                 let watcher = subscription.texts.get(Text::Watcher);
                 let (content, is_whole) =
-                    list.show(&self.parts, subscription.owed, body_bytes_max, watcher);
+                    list.show(&mut self.parts, subscription.owed, body_bytes_max, watcher);
+                list.last_bytes += head_bytes;
+                // A long one fills the room of several at the receiver.
+                places += (list.last_bytes / BYTES_PER_PLACE) as u16;
+                self.hops.get_mut(subscription.hop).take(places - 1);
+                // Only the last piece of a last NOTIFY ends the subscription.
+                if !is_whole {
+                    state = Lifecycle::Active;
+                }
                 let counters = &mut self.stats.counters;
                 if let Shown::List(content) = &content {
                     counters.list_notify_full += u64::from(content.is_full);
@@ -132,7 +137,7 @@ impl Shard {
             content,
             version: subscription.version,
             shown_expires_s,
-            state: subscription.state,
+            state,
             extension_state,
             sent_count: 0,
             sent_at: now,
@@ -152,7 +157,7 @@ impl Shard {
         let endpoint = self.config.endpoints.get(subscription.endpoint.0 as usize);
         let own = endpoint.and_then(|endpoint| endpoint.notify_bytes_max);
         let bytes_max = own.map_or(limits.notify_bytes_max, |own| own as usize);
-        match subscription.list().is_some_and(|list| list.is_cautious) {
+        match subscription.list().is_some_and(|list| list.is_cautious || list.is_unproven) {
             true => bytes_max.min(limits.notify_bytes_whole),
             false => bytes_max,
         }
@@ -237,6 +242,9 @@ impl Shard {
         let hop_id = subscription.hop;
         let Some(in_flight) = subscription.in_flight.take() else { return };
         subscription.unanswered_count = 0;
+        if let Some(list) = subscription.list_mut() {
+            list.is_unproven = false;
+        }
         subscription.acked_state = in_flight.extension_state;
         subscription.acked_at_s = (now.as_secs() as u32).max(1);
         self.stats.counters.notify_acked += 1;
@@ -415,9 +423,11 @@ impl Shard {
                 continue;
             }
             self.stats.waiting_count -= 1;
-            let places = self.places_for(slot);
-            self.hops.get_mut(hop_id).take(places);
-            self.transmit(slot, places, now, out);
+            // It may have lost its reason meanwhile, or have a new member to wait for.
+            if self.has_news(slot) && self.is_ready(slot) {
+                self.hops.get_mut(hop_id).take(1);
+                self.transmit(slot, now, out);
+            }
         }
     }
 

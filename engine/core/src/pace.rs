@@ -13,8 +13,8 @@ use lampfield_wire::Event;
 
 use crate::Time;
 
-/// Slowest rate taken seriously: one NOTIFY a day.
-const GAP_MAX: Duration = Duration::from_secs(86_400);
+/// Slowest rate taken seriously: one NOTIFY an hour, about the life of a subscription.
+const GAP_MAX: Duration = Duration::from_secs(3600);
 
 /// The pace of one subscription.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +25,8 @@ pub(crate) struct Pace {
     pub(crate) gap: Duration,
     /// When what waits is due; `None` while nothing waits.
     armed_at: Option<Time>,
+    /// When its entry among the timers fires; it has one at most.
+    fires_at: Option<Time>,
     sent_at: Option<Time>,
 }
 
@@ -50,7 +52,23 @@ impl Pace {
             return Due::Now;
         }
         self.armed_at = Some(at);
+        // An earlier entry is there already, and will go on to the later time.
+        if self.fires_at.is_some_and(|fires_at| fires_at <= at) {
+            return Due::Later;
+        }
+        self.fires_at = Some(at);
         Due::Arm(at)
+    }
+
+    /// Its timer fired: when it is to fire again, if what waits is due later.
+    pub(crate) fn fired(&mut self, now: Time) -> Option<Time> {
+        self.fires_at = self.armed_at.filter(|at| *at > now);
+        self.fires_at
+    }
+
+    /// The watcher asks for another distance, or for none.
+    pub(crate) fn set_gap(&mut self, gap: Duration) {
+        (self.gap, self.armed_at) = (gap, None);
     }
 
     /// Appends the rate it keeps, as a parameter of Subscription-State (RFC 6446 section 5.3).
@@ -145,13 +163,17 @@ mod tests {
         let at = |n| Time::ZERO + ms(n);
         assert_eq!(pace.ask(false, at(0)), Due::Arm(at(100)));
         assert_eq!(pace.ask(false, at(50)), Due::Later);
+        assert_eq!(pace.fired(at(100)), None);
         assert_eq!(pace.ask(false, at(100)), Due::Now);
         pace.sent(at(100));
         assert_eq!(pace.ask(false, at(200)), Due::Arm(at(1100)));
         pace.sent(at(300));
+        assert_eq!(pace.fired(at(1100)), None);
         assert_eq!(pace.ask(false, at(2000)), Due::Arm(at(2100)));
+        assert_eq!(pace.fired(at(2100)), None);
         pace.sent(at(2100));
         assert_eq!(pace.ask(true, at(2110)), Due::Arm(at(3100)), "a rest keeps the rate only");
+        assert_eq!(pace.fired(at(3100)), None);
         pace.sent(at(3100));
         assert_eq!(pace.ask(true, at(4100)), Due::Now);
         assert!(Pace::new(Duration::ZERO, Duration::ZERO).is_none());

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::command::Event;
 use crate::config::{Config, Endpoint, EndpointId};
 use crate::extension::ExtensionId;
-use crate::fanout::Fanout;
 use crate::index::EndpointIndex;
 use crate::placement::TenantId;
 use crate::subscription::Reason;
@@ -44,8 +43,8 @@ impl Shard {
         self.make_extensions(now, out);
         self.reload_count += 1;
         let lists = self.subscriptions.iter().filter(|(_, s)| s.list().is_some());
-        let lists: Vec<_> = lists.map(|(slot, s)| Fanout::List(slot, s.tag.check)).collect();
-        self.fanout.extend(lists);
+        let lists: Vec<_> = lists.map(|(slot, s)| (slot, s.tag.check)).collect();
+        self.reloads.extend(lists);
     }
 
     /// Endpoints are numbered by place; a reload may have moved or removed them.

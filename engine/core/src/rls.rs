@@ -39,7 +39,7 @@ use resolve::Wisher;
 pub(crate) use part::{Attachment, Face, PartId, Parts};
 pub use part::{PartEnd, PartNews, PartRequest};
 pub(crate) use rlmi::Writing;
-pub(crate) use subscribe::{RECIPIENT_LIST_SUBSCRIBE, list_in, push_etag};
+pub(crate) use subscribe::{RECIPIENT_LIST_SUBSCRIBE, carries_list, list_in, push_etag};
 
 /// A watched list.
 #[derive(Debug)]
@@ -66,8 +66,13 @@ pub(crate) struct ListWatch {
     pub(crate) generation: u32,
     /// The last NOTIFY did not have room for all: the next ones show the rest, not all again.
     pub(crate) is_continued: bool,
-    /// Bytes of the body of its last NOTIFY, about.
+    /// The last member a partial NOTIFY showed.
+    pub(crate) last_shown: u32,
+    /// Bytes of its last NOTIFY, about.
     pub(crate) last_bytes: usize,
+    /// Nobody answered at this address yet, and it is not the one the SUBSCRIBE came from: until
+    /// then NOTIFYs stay small, so that nobody is flooded through us.
+    pub(crate) is_unproven: bool,
     /// A large NOTIFY went unanswered: smaller ones may get through.
     pub(crate) is_cautious: bool,
     /// Its watcher wants no notifications of changes (RFC 5839: `Suppress-If-Match: *`).
@@ -76,12 +81,21 @@ pub(crate) struct ListWatch {
     pub(crate) changed_at: Option<Time>,
 }
 
-/// Where the members of a list come from.
+/// Where the members of a list come from. A configured one is found by its name again.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     /// The configuration.
-    Configured(Arc<List>),
+    Configured,
     /// The request itself (RFC 5367).
+    Request(Arc<[Entry5367]>),
+}
+
+/// The items of a list, on their way to members.
+#[derive(Clone, Debug)]
+pub(crate) enum Items {
+    /// As configured.
+    Configured(Arc<List>),
+    /// As requested.
     Request(Arc<[Entry5367]>),
 }
 
@@ -105,14 +119,20 @@ pub(crate) struct Member {
 pub(crate) struct Shape {
     /// Name of the list.
     pub(crate) name: Arc<str>,
+    /// The same, escaped.
+    pub(crate) label: Box<str>,
     /// URI it was subscribed by, escaped for XML.
     pub(crate) uri: Box<str>,
     /// Host of that URI: the right side of Content-IDs.
     pub(crate) host: Box<str>,
     /// Lists within the list, outer ones first.
     pub(crate) nested: Box<[Nested]>,
-    /// Names of members that are not their extension's, by member.
-    pub(crate) names: Box<[(u32, Arc<str>)]>,
+    /// Names of members that are not their extension's, by member, escaped.
+    pub(crate) names: Box<[(u32, Box<str>)]>,
+    /// URIs of members as a request has them, by member, escaped.
+    pub(crate) uris: Box<[(u32, Box<str>)]>,
+    /// Some items name nobody: a refresh looks again.
+    pub(crate) is_partial: bool,
     pub(crate) with_display_names: bool,
     /// URIs of a request that name nobody here, escaped.
     pub(crate) strangers: Box<[Box<str>]>,
@@ -122,7 +142,8 @@ pub(crate) struct Shape {
 /// A list within a list: some of its members, in a row.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Nested {
-    pub(crate) name: Arc<str>,
+    /// Escaped.
+    pub(crate) label: Box<str>,
     pub(crate) uri: Box<str>,
     /// The list it stands in; `None` for the outermost.
     pub(crate) parent: Option<u16>,
@@ -131,19 +152,40 @@ pub(crate) struct Nested {
 }
 
 impl Shape {
-    /// The name a member is shown under, if it is not its extension's.
-    pub(crate) fn name_of(&self, member: u32) -> Option<&Arc<str>> {
-        let at = self.names.binary_search_by_key(&member, |(member, _)| *member).ok()?;
-        Some(&self.names[at].1)
+    /// The name a member is shown under.
+    pub(crate) fn name_of<'a>(&'a self, member: u32, face: &'a Face) -> &'a str {
+        match (at(&self.names, member), &face.display_name) {
+            (Some(name), _) => name,
+            (None, Some(name)) if self.with_display_names => name,
+            _ => &face.name,
+        }
+    }
+
+    /// The URI a member is shown under.
+    pub(crate) fn uri_of<'a>(&'a self, member: u32, face: &'a Face) -> &'a str {
+        at(&self.uris, member).unwrap_or(&face.uri)
     }
 }
 
-impl Source {
+/// What a sparse table says of a member.
+fn at(table: &[(u32, Box<str>)], member: u32) -> Option<&str> {
+    let place = table.binary_search_by_key(&member, |(member, _)| *member).ok()?;
+    Some(&table[place].1)
+}
+
+impl Items {
     /// Changes within this time leave in one NOTIFY.
     fn batch_interval(&self) -> Duration {
         match self {
             Self::Configured(list) => list.batch_interval,
             Self::Request(_) => Duration::ZERO,
+        }
+    }
+
+    fn source(&self) -> Source {
+        match self {
+            Self::Configured(_) => Source::Configured,
+            Self::Request(entries) => Source::Request(Arc::clone(entries)),
         }
     }
 }
@@ -166,7 +208,9 @@ impl ListWatch {
             unknown_count: 0,
             generation: 1,
             is_continued: false,
+            last_shown: 0,
             last_bytes: 0,
+            is_unproven: false,
             is_cautious: false,
             is_quenched: false,
             changed_at: None,
@@ -187,19 +231,7 @@ impl ListWatch {
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.shape.name
     }
-
-    /// NOTIFYs' worth of room that its next one takes at the receiver.
-    pub(crate) fn weight(&self, is_full: bool) -> u16 {
-        let shown = match is_full || self.shape.full_state {
-            true => self.members.len(),
-            false => self.dirty.count(),
-        };
-        (1 + shown / MEMBERS_PER_PLACE).min(usize::from(u16::MAX)) as u16
-    }
 }
-
-/// Members that fill as much of a receive buffer as a NOTIFY of one extension does.
-const MEMBERS_PER_PLACE: usize = 4;
 
 /// One bit per member: the watcher has not been sent its newest state.
 #[derive(Debug, Default)]

@@ -72,6 +72,10 @@ pub struct Shard {
     /// Extensions as lists show them.
     pub(crate) parts: Parts,
     pub(crate) paces: Paces,
+    /// Lists, by slot and check, that are to be looked up in a new configuration.
+    pub(crate) reloads: VecDeque<(u32, u32)>,
+    /// One of them is being looked up: parts that were refused are asked for again.
+    pub(crate) is_reloading: bool,
     /// Configurations taken over since the start.
     pub(crate) reload_count: u32,
     /// Header lines that every NOTIFY shares, up to the value of Content-Type.
@@ -128,6 +132,8 @@ impl Shard {
             fanout: VecDeque::new(),
             parts: Parts::new(hasher.clone()),
             paces: Paces::default(),
+            reloads: VecDeque::new(),
+            is_reloading: false,
             reload_count: 0,
             shared_run: shared_run(&setup.config),
             config: setup.config,
@@ -163,7 +169,7 @@ impl Shard {
 
     /// When the next [`Input::Tick`] is due; `None` when nothing waits.
     pub fn next_deadline(&self) -> Option<Time> {
-        if !self.is_started || !self.fanout.is_empty() {
+        if !self.is_started || !self.fanout.is_empty() || !self.reloads.is_empty() {
             return Some(Time::ZERO);
         }
         let timers = [
@@ -198,6 +204,7 @@ impl Shard {
         self.on_expiries(now, out);
         self.on_probes(now, out);
         self.on_paces(now, out);
+        self.on_reloads(now, out);
         self.transactions.forget(now);
         self.ended.forget(now);
     }
@@ -227,7 +234,7 @@ impl Shard {
             }
             ShardMessage::AttachPart(request) => self.attach_part(from, *request, now, out),
             ShardMessage::DetachPart(end) => self.detach_part(from, end.part, &end.key, out),
-            ShardMessage::Part(news) => self.on_part(news, now),
+            ShardMessage::Part(news) => self.on_part(news, now, out),
             ShardMessage::Confirm { id } => {
                 out.replies.push(Reply { id, shard: self.id, answer: command::Answer::Confirmed });
             }

@@ -11,9 +11,9 @@ use crate::body::escape_into;
 use crate::config::{Dialect, Endpoint};
 use crate::extension::{ExtensionId, GroupView};
 use crate::flow::Flow;
-use crate::pace::Pace;
+use crate::pace::{Pace, gap_of_event};
 use crate::respond::Answer;
-use crate::rls::{self, Source};
+use crate::rls;
 use crate::subscription::{Beginning, Lifecycle, Reason, Seat, Subscription, Text, Texts, Watched};
 use crate::tag::Tag;
 use crate::target::{first_route, next_hop, push_route, routes};
@@ -83,29 +83,24 @@ impl Shard {
         let exten = admission::exten_of(&wanted.uri, &mut buffer).unwrap_or_default();
         let (tenant, context) = (peer.endpoint.tenant, peer.endpoint.hint_context());
         let rfc = peer.endpoint.dialect == Dialect::Rfc;
-        match rls::list_in(request, config.limits.request_list_bytes_max) {
-            // An Asterisk does not look at bodies.
-            _ if !rfc => {}
-            Err(answer) => return Outcome::Answer(answer),
-            Ok(Some(_)) if !basics.knows_lists => return Outcome::Answer(extension_required()),
-            Ok(Some(entries)) => {
-                let source = Source::Request(entries);
-                return self.subscribe_list(request, &peer, &wanted, source, now, out);
-            }
-            Ok(None) => {}
+        // An Asterisk does not look at bodies.
+        if rfc && rls::carries_list(request) {
+            return match basics.knows_lists {
+                true => self.subscribe_list(request, &peer, &wanted, None, now, out),
+                false => Outcome::Answer(extension_required()),
+            };
         }
         // A list of the right package goes before an extension of the same name.
-        let list = self.find_list(&wanted, peer.endpoint, exten);
         if basics.knows_lists
-            && let Some(list) = list
+            && let Some(list) = self.find_list(&wanted, peer.endpoint, exten)
         {
-            let source = Source::Configured(list);
-            return self.subscribe_list(request, &peer, &wanted, source, now, out);
+            return self.subscribe_list(request, &peer, &wanted, Some(list), now, out);
         }
         let Some(found) = self.find_hint(tenant, context, exten) else {
-            return Outcome::Answer(match list {
-                Some(_) if rfc => extension_required(),
-                _ => Answer::new(404, "Not Found"),
+            let is_list = rfc && self.find_list(&wanted, peer.endpoint, exten).is_some();
+            return Outcome::Answer(match is_list {
+                true => extension_required(),
+                false => Answer::new(404, "Not Found"),
             });
         };
         let owner = self.placement.shard_of_extension(tenant, &found.context, exten);
@@ -401,8 +396,9 @@ impl Shard {
         // An Asterisk takes a refresh without a duration as one for the same again.
         let wanted_s = wanted_s.or_else(|| (!rfc).then_some(subscription.granted_s));
         let expires_s = self.granted(wanted_s, peer.endpoint);
-        if let Some(entries) = entries {
-            self.replace_list(slot, entries, now, out)?;
+        match entries {
+            Some(entries) => self.replace_list(slot, entries, now, out)?,
+            None => self.look_again(slot, now, out),
         }
         self.subscriptions[slot].remote_cseq = request.basics.cseq;
         if let Some(texts) = texts {
@@ -410,6 +406,9 @@ impl Shard {
         }
         if let Some(flow) = flow {
             self.move_to(slot, flow, now, out);
+        }
+        if rfc {
+            self.set_gap(slot, message);
         }
         let is_silent = self.is_suppressed(request.basics.suppress, slot);
         let subscription = &self.subscriptions[slot];
@@ -452,6 +451,24 @@ impl Shard {
         }
         self.stats.counters.subscription_refreshed += 1;
         self.keep_subscription(slot, now, out);
+    }
+
+    /// A refresh names the rate anew, or no rate any more (RFC 6446 section 5.1).
+    fn set_gap(&mut self, slot: u32, message: &Message<'_>) {
+        let event = message.header(HeaderName::Event).unwrap_or_default();
+        let gap = gap_of_event(event);
+        let subscription = &mut self.subscriptions[slot];
+        match &mut subscription.pace {
+            Some(pace) if pace.gap == gap => return,
+            Some(pace) => pace.set_gap(gap),
+            None => subscription.pace = Pace::new(Duration::ZERO, gap),
+        }
+        // A restart reads the rate from here.
+        let mut texts = subscription.texts.all();
+        texts[Text::Event as usize] = event;
+        if let Some(texts) = Texts::pack(texts, self.config.limits.dialog_bytes_max) {
+            subscription.texts = texts;
+        }
     }
 
     /// The dialog's texts with a new remote target (RFC 3261 section 12.2.2).

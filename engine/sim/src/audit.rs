@@ -365,8 +365,8 @@ fn check_list(
     {
         return Err(format!("{call_id}: list version {version} where {wanted} is due"));
     }
-    // One without a body counts, too.
-    log.next_version = version.or(log.next_version).map(|version| version + 1);
+    // One without a body shows no version: its watcher must not see a gap.
+    log.next_version = version.map(|version| version + 1).or(log.next_version);
     Ok(())
 }
 

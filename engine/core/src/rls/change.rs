@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::part::{Attachment, PartEnd, PartName, PartNews, PartRequest};
+use super::part::{Attachment, PartEnd, PartName, PartNews, PartRequest, PartShown};
 use super::resolve::{Resolved, TooMany, Wisher};
-use super::{Dirty, Face, ListWatch, Member, PartId, Source};
+use super::{Dirty, Face, Items, ListWatch, Member, PartId, Source};
+use crate::config::Dialect;
 use crate::dialplan::Found;
 use crate::extension::{ExtensionId, ExtensionKey, GroupView};
 use crate::fanout::Fanout;
@@ -38,14 +39,15 @@ impl Shard {
             if let Some(id) = id {
                 self.drop_if_unused(id, out);
             }
-            return self.tell_part(from, PartNews { part, shown: None }, now, out);
+            let news = PartNews { part, shown: PartShown::Refused };
+            return self.tell_part(from, news, now, out);
         };
         let extension = &mut self.extensions[id];
         let group = &mut extension.groups[usize::from(at)];
         group.attached.push(Attachment { shard: from, part });
         extension.attached_count += 1;
         if extension.unknown_count == 0 {
-            let shown = Some((Arc::clone(&group.body), extension.changed_at));
+            let shown = PartShown::Document(Arc::clone(&group.body), extension.changed_at);
             self.tell_part(from, PartNews { part, shown }, now, out);
         }
     }
@@ -74,12 +76,9 @@ impl Shard {
     pub(crate) fn tell_parts(&mut self, id: ExtensionId, at: usize, now: Time, out: &mut Outputs) {
         let extension = &self.extensions[id];
         let group = &extension.groups[at];
+        let shown = PartShown::Document(Arc::clone(&group.body), extension.changed_at);
         for Attachment { shard, part } in group.attached.clone() {
-            let shown = Some((
-                Arc::clone(&self.extensions[id].groups[at].body),
-                self.extensions[id].changed_at,
-            ));
-            self.tell_part(shard, PartNews { part, shown }, now, out);
+            self.tell_part(shard, PartNews { part, shown: shown.clone() }, now, out);
         }
     }
 
@@ -93,30 +92,43 @@ impl Shard {
             group.free_if_unused();
         }
         for Attachment { shard, part } in ended {
-            self.tell_part(shard, PartNews { part, shown: None }, now, out);
+            self.tell_part(shard, PartNews { part, shown: PartShown::Gone }, now, out);
         }
     }
 
     fn tell_part(&mut self, to: ShardId, news: PartNews, now: Time, out: &mut Outputs) {
         if to == self.id {
-            self.on_part(news, now);
+            self.on_part(news, now, out);
         } else {
             out.to_shards.push((to, ShardMessage::Part(news)));
         }
     }
 
     /// The owner of an extension speaks: every list that shows it is looked at.
-    pub(crate) fn on_part(&mut self, news: PartNews, now: Time) {
+    pub(crate) fn on_part(&mut self, news: PartNews, now: Time, out: &mut Outputs) {
         let Some(id) = self.parts.named(news.part) else { return };
+        if matches!(news.shown, PartShown::Gone) && self.ask_again(id, now, out) {
+            return;
+        }
         let Some(part) = self.parts.get_mut(id) else { return };
         let is_first = !std::mem::replace(&mut part.is_known, true);
-        (part.body, part.changed_at) = match news.shown {
-            Some((body, at)) => (Some(body), at),
-            None => (None, now),
-        };
-        part.is_news |= !is_first;
-        if is_first {
-            self.first_word(id);
+        part.is_refused = matches!(news.shown, PartShown::Refused);
+        let old = part.body.take();
+        if let PartShown::Document(body, at) = news.shown {
+            // An Asterisk repeats itself while it rings.
+            let is_same = old.as_ref().is_some_and(|old| Arc::ptr_eq(old, &body))
+                && part.view().dialect == Dialect::Rfc;
+            part.body = Some(body);
+            if is_same && !is_first {
+                return;
+            }
+            part.changed_at = at;
+        } else {
+            part.changed_at = now;
+        }
+        match is_first {
+            true => self.first_word(id),
+            false => part.news = part.news.wrapping_add(1),
         }
         let Some(part) = self.parts.get_mut(id).filter(|part| !part.edges.is_empty()) else {
             return;
@@ -126,6 +138,26 @@ impl Shard {
             part.cursor = Some(0);
             self.fanout.push_back(Fanout::Part(id));
         }
+    }
+
+    /// The owner says that a hint is gone which is in our configuration: it removed it and has
+    /// still to add it again, or has a newer configuration than we. Either way it is asked again,
+    /// and the next reload settles it.
+    fn ask_again(&mut self, id: PartId, now: Time, out: &mut Outputs) -> bool {
+        let Some(part) = self.parts.get(id).filter(|part| !part.edges.is_empty()) else {
+            return false;
+        };
+        let (tenant, context, exten) = part.key().clone();
+        let found = self.find_hint(tenant, &context, &exten);
+        let Some(found) = found.filter(|found| found.context == context) else { return false };
+        let check = self.rng.u32(..);
+        let Some(part) = self.parts.get_mut(id) else { return false };
+        part.check = check;
+        if std::mem::replace(&mut part.is_known, false) {
+            self.expect_part(id, None);
+        }
+        self.ask_owner(id, found, now, out);
+        true
     }
 
     /// A document that lists waited for has come.
@@ -150,7 +182,7 @@ impl Shard {
         let part = self.parts.get_mut(id)?;
         let cursor = part.cursor? as usize;
         if part.unvisited_count == 0 {
-            (part.cursor, part.is_news) = (None, false);
+            part.cursor = None;
             return None;
         }
         part.unvisited_count -= 1;
@@ -159,15 +191,19 @@ impl Shard {
         part.edges.get(cursor).copied()
     }
 
-    /// A list learns that one of its members shows something else.
-    pub(crate) fn mark_dirty(&mut self, slot: u32, id: PartId) {
-        let Some(part) = self.parts.get(id).filter(|part| part.is_news) else { return };
+    /// A list learns that one of its members shows something else; false if it knows.
+    pub(crate) fn mark_dirty(&mut self, slot: u32, id: PartId) -> bool {
         let list = self.subscriptions.get_mut(slot).and_then(|s| s.list_mut());
-        let Some(list) = list else { return };
-        let Some(member) = list.member_of(id) else { return };
-        list.dirty.set(member);
-        list.generation = list.generation.wrapping_add(1);
-        list.changed_at.get_or_insert(part.changed_at);
+        let (Some(list), Some(part)) = (list, self.parts.get_mut(id)) else { return false };
+        let Some(member) = list.member_of(id) else { return false };
+        let told = part.told.get_mut(list.members[member].position as usize);
+        let is_news = told.is_some_and(|told| std::mem::replace(told, part.news) != part.news);
+        if is_news {
+            list.dirty.set(member);
+            list.generation = list.generation.wrapping_add(1);
+            list.changed_at.get_or_insert(part.changed_at);
+        }
+        is_news
     }
 
     /// Gives a list its members. Those it shows already keep their place in their parts; the
@@ -245,7 +281,7 @@ impl Shard {
             self.ask_owner(part, found, now, out);
         }
         let left: Vec<Member> = left.into_iter().map(|at| old[at]).collect();
-        self.leave_parts(&left, out);
+        self.leave_parts(&left, now, out);
         if let Some(list) = self.subscriptions[slot].list_mut() {
             list.unknown_count -= 1;
         }
@@ -265,9 +301,9 @@ impl Shard {
             let serial = self.reload_count;
             let Some(part) = self.parts.get_mut(id) else { return (id, false) };
             // Its hint is back: another instance, and another attachment.
-            if part.is_gone() {
+            if part.is_gone() && (!part.is_refused || self.is_reloading) {
                 let ended = part.revive(&found.hint, check, serial);
-                self.expect_part(id, &ended);
+                self.expect_part(id, Some(&ended));
                 return (id, true);
             }
             if part.rename(&found.hint) {
@@ -280,12 +316,14 @@ impl Shard {
 
     /// Lists that show a part wait for its document again. Those whose watchers were not told of
     /// the end of its last instance have still to do so.
-    fn expect_part(&mut self, id: PartId, ended: &Arc<Face>) {
+    fn expect_part(&mut self, id: PartId, ended: Option<&Arc<Face>>) {
         let Some(part) = self.parts.get(id) else { return };
         for &slot in &part.edges {
             if let Some(list) = self.subscriptions.get_mut(slot).and_then(|s| s.list_mut()) {
                 list.unknown_count = list.unknown_count.saturating_add(1);
-                if list.member_of(id).is_some_and(|member| list.dirty.is_set(member)) {
+                if let Some(ended) = ended
+                    && list.member_of(id).is_some_and(|member| list.dirty.is_set(member))
+                {
                     list.leaving.push(Arc::clone(ended));
                 }
             }
@@ -320,7 +358,7 @@ impl Shard {
     }
 
     /// Takes a list's edges back. Parts that no list shows are forgotten.
-    pub(crate) fn leave_parts(&mut self, members: &[Member], out: &mut Outputs) {
+    pub(crate) fn leave_parts(&mut self, members: &[Member], now: Time, out: &mut Outputs) {
         for member in members {
             let id = member.part;
             if let Some(moved) = self.parts.remove_edge(id, member.position) {
@@ -330,9 +368,9 @@ impl Shard {
                 {
                     list.members[at].position = member.position;
                 }
-                // A running fan-out may miss the one that moves here: it is looked at once more.
-                if let Some(part) = self.parts.get_mut(id).filter(|part| part.cursor.is_some()) {
-                    part.unvisited_count = part.edges.len() as u32;
+                // A running fan-out may miss the one that moves here: it is told at once.
+                if self.mark_dirty(moved, id) {
+                    self.kick_if_news(moved, now, out);
                 }
             }
             let Some(part) = self.parts.remove_unused(id) else { continue };
@@ -355,7 +393,7 @@ impl Shard {
     pub(super) fn rebuild(
         &mut self,
         slot: u32,
-        source: Source,
+        items: Items,
         now: Time,
         out: &mut Outputs,
     ) -> Result<(), TooMany> {
@@ -368,7 +406,7 @@ impl Shard {
             view: &list.view,
             uri: &list.request_uri,
         };
-        let Some(Resolved { members, shape }) = self.resolve(wisher, &source)? else {
+        let Some(Resolved { members, shape }) = self.resolve(wisher, &items)? else {
             return Ok(());
         };
         let root_version = subscription.version;
@@ -377,7 +415,7 @@ impl Shard {
         let is_same = shape == *list.shape && !(is_placed && self.is_moved(list, &members));
         let subscription = &mut self.subscriptions[slot];
         let Some(list) = subscription.list_mut() else { return Ok(()) };
-        list.source = source;
+        list.source = items.source();
         if !is_same {
             let version_of = |uri: &str| {
                 let at = list.shape.nested.iter().position(|nested| &*nested.uri == uri)?;
@@ -406,6 +444,25 @@ impl Shard {
         list.members.len() != members.len() || !list.members.iter().zip(members).all(is_same)
     }
 
+    /// A refresh of a list some of whose items named nobody: hints may have grown since.
+    pub(crate) fn look_again(&mut self, slot: u32, now: Time, out: &mut Outputs) {
+        let list = self.subscriptions[slot].list().filter(|list| list.shape.is_partial);
+        let Some(items) = list.and_then(|list| self.items_of(list)) else { return };
+        // It was small enough before.
+        let _ = self.rebuild(slot, items, now, out);
+    }
+
+    /// Where a list's members come from now; `None` if it is not configured any more.
+    pub(crate) fn items_of(&self, list: &ListWatch) -> Option<Items> {
+        match &list.source {
+            Source::Configured => {
+                let found = self.config.lists.find(list.tenant, list.name(), list.package);
+                found.map(Items::Configured)
+            }
+            Source::Request(entries) => Some(Items::Request(Arc::clone(entries))),
+        }
+    }
+
     /// A list whose turn has come after a reload.
     pub(crate) fn reload_list(&mut self, slot: u32, check: u32, now: Time, out: &mut Outputs) {
         let Some(subscription) = self.subscriptions.get(slot) else { return };
@@ -413,20 +470,15 @@ impl Shard {
             return;
         };
         if subscription.state == Lifecycle::Active {
-            let source = match &list.source {
-                Source::Configured(old) => {
-                    let found = self.config.lists.find(list.tenant, &old.name, list.package);
-                    found.map(Source::Configured)
-                }
-                Source::Request(entries) => Some(Source::Request(Arc::clone(entries))),
-            };
-            match source {
-                Some(source) => {
-                    self.set_batch_interval(slot, &source);
+            match self.items_of(list) {
+                Some(items) => {
+                    self.set_batch_interval(slot, &items);
                     // More members than may be: the list stays as it was.
-                    if self.rebuild(slot, source, now, out).is_err() {
+                    self.is_reloading = true;
+                    if self.rebuild(slot, items, now, out).is_err() {
                         self.stats.counters.request_shed += 1;
                     }
+                    self.is_reloading = false;
                 }
                 None => self.end_subscription(slot, Reason::NoResource, now, out),
             }

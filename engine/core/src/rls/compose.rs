@@ -54,12 +54,13 @@ impl ListWatch {
     /// The body of the next NOTIFY, and whether it shows all that is to be shown.
     pub(crate) fn show(
         &mut self,
-        parts: &Parts,
+        parts: &mut Parts,
         owes_all: bool,
         body_bytes_max: usize,
         watcher: &[u8],
     ) -> (Shown, bool) {
         if self.is_quenched {
+            self.last_bytes = 0;
             return (Shown::Nothing, true);
         }
         let content = self.compose(parts, owes_all, body_bytes_max, watcher);
@@ -70,7 +71,7 @@ impl ListWatch {
     /// `body_bytes_max` bounds the body; `watcher` is what documents name the watcher by.
     fn compose(
         &mut self,
-        parts: &Parts,
+        parts: &mut Parts,
         owes_all: bool,
         body_bytes_max: usize,
         watcher: &[u8],
@@ -90,6 +91,7 @@ impl ListWatch {
         };
         if is_full {
             self.take_all(parts, &mut room, watcher, &mut content.entries);
+            self.know_all(parts);
         } else {
             self.take_dirty(parts, &mut room, watcher, &mut content.entries);
         }
@@ -117,7 +119,7 @@ impl ListWatch {
     /// The ends that find room; the others follow.
     fn take_leaving(&mut self, room: &mut Room) -> Vec<Arc<Face>> {
         let shape = &self.shape;
-        let bytes = self.leaving.iter().map(|face| rlmi::face_bytes(face, shape));
+        let bytes = self.leaving.iter().map(|face| rlmi::face_bytes(u32::MAX, face, shape));
         let count = bytes.take_while(|bytes| room.take(*bytes)).count();
         self.leaving.drain(..count).collect()
     }
@@ -145,6 +147,17 @@ impl ListWatch {
         }
     }
 
+    /// A fan-out that has still to come by finds this list told: all is shown, or dirty.
+    fn know_all(&self, parts: &mut Parts) {
+        for member in &self.members {
+            let part = parts.get_mut(member.part).filter(|part| part.cursor.is_some());
+            let Some(part) = part else { continue };
+            if let Some(told) = part.told.get_mut(member.position as usize) {
+                *told = part.news;
+            }
+        }
+    }
+
     fn take_dirty(
         &mut self,
         parts: &Parts,
@@ -152,15 +165,20 @@ impl ListWatch {
         watcher: &[u8],
         entries: &mut Vec<Entry>,
     ) {
-        let dirty: smallvec::SmallVec<[usize; 8]> = self.dirty.iter().collect();
+        let mut dirty: smallvec::SmallVec<[usize; 8]> = self.dirty.iter().collect();
+        // Goes on behind the last one shown, so that nobody at the end of a long list starves.
+        let next = dirty.partition_point(|member| *member <= self.last_shown as usize);
+        dirty.rotate_left(next);
         for member in dirty {
             let Some((entry, bytes)) = self.entry(member, parts, watcher) else { continue };
             if !room.take(bytes) {
-                return;
+                break;
             }
             self.dirty.clear(member);
             entries.push(entry);
+            self.last_shown = member as u32;
         }
+        entries.sort_unstable_by_key(|entry| entry.member);
     }
 
     /// One member as it would be shown, and the bytes that takes.
@@ -168,7 +186,7 @@ impl ListWatch {
         let part = parts.get(self.members.get(member)?.part)?;
         let (face, body) = (Arc::clone(&part.face), part.body.clone());
         let document = body.as_ref().map_or(0, |body| body.dense_len_for(watcher));
-        let bytes = rlmi::face_bytes(&face, &self.shape) + document;
+        let bytes = rlmi::face_bytes(member as u32, &face, &self.shape) + document;
         Some((Entry { member: member as u32, face, body }, bytes))
     }
 }

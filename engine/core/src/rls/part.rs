@@ -41,8 +41,18 @@ pub struct PartRequest {
 #[derive(Clone, Debug)]
 pub struct PartNews {
     pub(crate) part: PartName,
-    /// The document, and when the extension changed; `None`: the extension has no hint any more.
-    pub(crate) shown: Option<(Arc<Body>, Time)>,
+    pub(crate) shown: PartShown,
+}
+
+/// The state of a part.
+#[derive(Clone, Debug)]
+pub(crate) enum PartShown {
+    /// The document, and when the extension changed.
+    Document(Arc<Body>, Time),
+    /// The extension has no hint any more.
+    Gone,
+    /// Its owner has no room for it.
+    Refused,
 }
 
 /// Takes a [`PartRequest`] back.
@@ -73,12 +83,16 @@ pub(crate) struct Part {
     /// The newest document; `None` before the owner has spoken, and when the hint is gone.
     pub(crate) body: Option<Arc<Body>>,
     pub(crate) is_known: bool,
+    /// Its owner has no room for it: only a reload asks again.
+    pub(crate) is_refused: bool,
     /// Slots of the list subscriptions that show it.
     pub(crate) edges: Vec<u32>,
+    /// By edge: the news its list was told of, or showed.
+    pub(crate) told: Vec<u16>,
+    /// Counts news. (It comes round after 65,536 of them; no edge waits that long for a visit.)
+    pub(crate) news: u16,
     /// The next edge a running fan-out visits; `None` when none runs.
     pub(crate) cursor: Option<u32>,
-    /// What a fan-out carries is news to the lists, not merely what they waited for.
-    pub(crate) is_news: bool,
     /// Edges it has still to visit.
     pub(crate) unvisited_count: u32,
     pub(crate) changed_at: Time,
@@ -180,8 +194,10 @@ impl Parts {
             body: None,
             is_known: false,
             edges: Vec::new(),
+            told: Vec::new(),
+            news: 0,
+            is_refused: false,
             cursor: None,
-            is_news: false,
             unvisited_count: 0,
             changed_at: Time::ZERO,
         });
@@ -197,8 +213,11 @@ impl Parts {
         // Many parts have a full row of edges for long: no room for twice as many.
         if part.edges.len() == part.edges.capacity() {
             part.edges.reserve_exact(2.max(part.edges.len() / 8));
+            part.told.reserve_exact(2.max(part.edges.len() / 8));
         }
         part.edges.push(slot);
+        // It is shown all that is known when it joins.
+        part.told.push(part.news);
         // One more lies between a running fan-out and those it has still to visit.
         part.unvisited_count += u32::from(part.cursor.is_some());
         (part.edges.len() - 1) as u32
@@ -209,6 +228,7 @@ impl Parts {
         let part = self.slab.get_mut(id)?;
         self.edge_count -= 1;
         part.edges.swap_remove(position as usize);
+        part.told.swap_remove(position as usize);
         part.edges.get(position as usize).copied()
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lampfield_wire::{UriParts, UserBuffer, split_uri};
 
 use super::rlmi::{MEMBER_COUNT_MAX, NESTED_COUNT_MAX};
-use super::{Entry5367, Nested, Shape, Source, is_name};
+use super::{Entry5367, Items, Nested, Shape, is_name};
 use crate::Shard;
 use crate::admission::{entity_of, exten_of};
 use crate::body::escape_into;
@@ -53,7 +53,9 @@ struct Walk<'a> {
     shown: Names,
     members: Vec<(Found, GroupView)>,
     nested: Vec<Nested>,
-    names: Vec<(u32, Arc<str>)>,
+    names: Vec<(u32, Box<str>)>,
+    uris: Vec<(u32, Box<str>)>,
+    is_partial: bool,
     strangers: Vec<Box<str>>,
     member_count_max: usize,
     depth_max: usize,
@@ -64,7 +66,7 @@ impl Shard {
     pub(super) fn resolve(
         &self,
         wisher: Wisher<'_>,
-        source: &Source,
+        items: &Items,
     ) -> Result<Option<Resolved>, TooMany> {
         let Ok(uri) = split_uri(wisher.uri.as_bytes()) else { return Ok(None) };
         let tenant = self.config.tenants.get(usize::from(wisher.tenant.0));
@@ -78,17 +80,19 @@ impl Shard {
             members: Vec::new(),
             nested: Vec::new(),
             names: Vec::new(),
+            uris: Vec::new(),
+            is_partial: false,
             strangers: Vec::new(),
             member_count_max: limits.list_member_count_max.min(MEMBER_COUNT_MAX),
             depth_max: limits.list_depth_max.min(9),
         };
-        let (name, with_display_names, full_state) = match source {
-            Source::Configured(list) => {
+        let (name, with_display_names, full_state) = match items {
+            Items::Configured(list) => {
                 walk.visited.insert(("".into(), Arc::clone(&list.name)));
                 self.walk_list(&mut walk, list, None, 1)?;
                 (Arc::clone(&list.name), list.display_names, list.full_state)
             }
-            Source::Request(entries) => {
+            Items::Request(entries) => {
                 self.walk_entries(&mut walk, entries)?;
                 let mut buffer = UserBuffer::new();
                 let user: Arc<str> = exten_of(&uri, &mut buffer).unwrap_or_default().into();
@@ -96,11 +100,14 @@ impl Shard {
             }
         };
         let shape = Shape {
+            label: escaped(&name),
             name,
             uri: escaped(wisher.uri),
             host: String::from_utf8_lossy(uri.host).into(),
             nested: walk.nested.into(),
             names: walk.names.into(),
+            uris: walk.uris.into(),
+            is_partial: walk.is_partial,
             with_display_names,
             strangers: walk.strangers.into(),
             full_state,
@@ -152,7 +159,13 @@ impl Shard {
     ) -> Result<(), TooMany> {
         let (at, first) = (walk.nested.len(), walk.members.len() as u32);
         let uri = walk.entity(&inner.name);
-        walk.nested.push(Nested { name, uri: escaped(&uri), parent, first, end: first });
+        walk.nested.push(Nested {
+            label: escaped(&name),
+            uri: escaped(&uri),
+            parent,
+            first,
+            end: first,
+        });
         self.walk_list(walk, inner, Some(at as u16), depth + 1)?;
         let end = walk.members.len() as u32;
         if end == first {
@@ -177,9 +190,13 @@ impl Shard {
                 continue;
             }
             let context = walk.wisher.context;
+            let count = walk.members.len();
             if !self.add_member(walk, context, &exten, entry.display_name.as_ref())? {
                 walk.make_room()?;
                 walk.strangers.push(escaped(&entry.uri));
+            } else if walk.members.len() > count {
+                // Whoever asked by this URI looks for it in the answer.
+                walk.uris.push((count as u32, escaped(&entry.uri)));
             }
         }
         Ok(())
@@ -194,6 +211,7 @@ impl Shard {
         name: Option<&Arc<str>>,
     ) -> Result<bool, TooMany> {
         let Some(found) = self.find_hint(walk.wisher.tenant, context, exten) else {
+            walk.is_partial = true;
             return Ok(false);
         };
         if !walk.shown.insert((Arc::clone(&found.context), Arc::clone(&found.exten))) {
@@ -201,7 +219,7 @@ impl Shard {
         }
         walk.make_room()?;
         if let Some(name) = name {
-            walk.names.push((walk.members.len() as u32, Arc::clone(name)));
+            walk.names.push((walk.members.len() as u32, escaped(name)));
         }
         let entity = walk.entity(exten);
         walk.members.push((found, GroupView { entity, ..walk.wisher.view.clone() }));

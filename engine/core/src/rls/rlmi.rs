@@ -46,17 +46,17 @@ pub(super) const NESTED_COUNT_MAX: usize = ((ROOT - NESTED) / 2) as usize;
 
 /// Bytes of a list's frame at most, its nested lists included.
 pub(super) fn list_bytes(shape: &Shape) -> usize {
-    let frame = |name: &str, uri: &str| LIST_BYTES + 2 * name.len() + uri.len();
+    let frame = |label: &str, uri: &str| LIST_BYTES + label.len() + uri.len();
     let cid = CID_BYTES + shape.host.len();
     let nested = shape.nested.iter();
-    let nested = nested.map(|list| 2 * frame(&list.name, &list.uri) + MEMBER_BYTES + 3 * cid);
-    frame(&shape.name, &shape.uri) + cid + nested.sum::<usize>()
+    let nested = nested.map(|list| 2 * frame(&list.label, &list.uri) + MEMBER_BYTES + 3 * cid);
+    frame(&shape.label, &shape.uri) + cid + nested.sum::<usize>()
 }
 
 /// Bytes of a member at most, beside its document.
-pub(super) fn face_bytes(face: &Face, shape: &Shape) -> usize {
-    let name = face.name.len().max(face.display_name.as_ref().map_or(0, |name| name.len()));
-    MEMBER_BYTES + face.uri.len() + name + 2 * (CID_BYTES + shape.host.len())
+pub(super) fn face_bytes(member: u32, face: &Face, shape: &Shape) -> usize {
+    let texts = shape.name_of(member, face).len() + shape.uri_of(member, face).len();
+    MEMBER_BYTES + texts + 2 * (CID_BYTES + shape.host.len())
 }
 
 /// Bytes of one whom a request names and nobody here knows.
@@ -204,18 +204,17 @@ impl Writing<'_> {
     fn write_rlmi(&self, level: &Level<'_>, out: &mut Vec<u8>) {
         let content = self.content;
         let shape = &content.shape;
-        let (name, uri, version) = match level.list {
-            None => (&shape.name, &shape.uri, self.version),
+        let (label, uri, version) = match level.list {
+            None => (&shape.label, &shape.uri, self.version),
             Some(list) => {
                 let nested = &shape.nested[usize::from(list)];
-                (&nested.name, &nested.uri, content.versions[usize::from(list)])
+                (&nested.label, &nested.uri, content.versions[usize::from(list)])
             }
         };
         let mut number = itoa::Buffer::new();
         push(out, &["<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<list xmlns=\"", NAMESPACE]);
         push(out, &["\" uri=\"", uri, "\" version=\"", number.format(version), "\" fullState=\""]);
-        push(out, &[if content.is_full { "true" } else { "false" }, "\">\n <name>"]);
-        crate::body::escape_into(name, out);
+        push(out, &[if content.is_full { "true" } else { "false" }, "\">\n <name>", label]);
         push(out, &["</name>\n"]);
         for child in self.children(level) {
             match child {
@@ -237,7 +236,7 @@ impl Writing<'_> {
             let is_shown = entries.iter().any(|entry| entry.face.uri == face.uri)
                 || leaving[..at].iter().any(|other| other.uri == face.uri);
             if !is_shown {
-                self.push_ended(face, out);
+                self.push_ended(u32::MAX, face, out);
             }
         }
         for uri in shape.strangers.iter().take(*stranger_count) {
@@ -250,15 +249,10 @@ impl Writing<'_> {
     fn push_member(&self, entry: &Entry, out: &mut Vec<u8>) {
         let (face, shape) = (&*entry.face, &self.content.shape);
         if entry.body.is_none() {
-            return self.push_ended(face, out);
+            return self.push_ended(entry.member, face, out);
         }
-        push(out, &[" <resource uri=\"", &face.uri, "\">\n  <name>"]);
-        match (shape.name_of(entry.member), &face.display_name) {
-            (Some(name), _) => crate::body::escape_into(name, out),
-            (None, Some(name)) if shape.with_display_names => push(out, &[name]),
-            _ => push(out, &[&face.name]),
-        }
-        push(out, &["</name>\n"]);
+        push(out, &[" <resource uri=\"", shape.uri_of(entry.member, face), "\">\n  <name>"]);
+        push(out, &[shape.name_of(entry.member, face), "</name>\n"]);
         self.push_earlier(face, out);
         push(out, &["  <instance id=\""]);
         crate::tag::push_hex(out, face.instance, 8);
@@ -269,8 +263,7 @@ impl Writing<'_> {
 
     fn push_list(&self, list: u16, out: &mut Vec<u8>) {
         let nested = &self.content.shape.nested[usize::from(list)];
-        push(out, &[" <resource uri=\"", &nested.uri, "\">\n  <name>"]);
-        crate::body::escape_into(&nested.name, out);
+        push(out, &[" <resource uri=\"", &nested.uri, "\">\n  <name>", &nested.label]);
         // A list is one instance for as long as the subscription lives.
         push(out, &["</name>\n  <instance id=\""]);
         crate::tag::push_hex(out, NESTED + u32::from(list), 8);
@@ -286,8 +279,10 @@ impl Writing<'_> {
         push(out, &["\" state=\"", if is_over { "terminated" } else { "active" }, "\" cid=\""]);
     }
 
-    fn push_ended(&self, face: &Face, out: &mut Vec<u8>) {
-        push(out, &[" <resource uri=\"", &face.uri, "\">\n  <name>", &face.name, "</name>\n"]);
+    fn push_ended(&self, member: u32, face: &Face, out: &mut Vec<u8>) {
+        let shape = &self.content.shape;
+        push(out, &[" <resource uri=\"", shape.uri_of(member, face), "\">\n  <name>"]);
+        push(out, &[shape.name_of(member, face), "</name>\n"]);
         self.push_earlier(face, out);
         self.push_ended_instance(face, out);
         push(out, &[" </resource>\n"]);

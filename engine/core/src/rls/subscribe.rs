@@ -7,10 +7,11 @@ use std::time::Duration;
 use lampfield_wire::{ACCEPTED_ENCODINGS, EncodingError, HeaderName, ResourceLists};
 
 use super::resolve::Wisher;
-use super::{Entry5367, ListWatch, Source};
+use super::{Entry5367, Items, ListWatch, Source};
 use crate::admission::{Peer, Wanted};
 use crate::config::{Dialect, Endpoint};
 use crate::extension::GroupView;
+use crate::flow::Transport;
 use crate::list::List;
 use crate::pace::Pace;
 use crate::respond::Answer;
@@ -62,6 +63,12 @@ pub(crate) fn list_in(
     Ok(Some(entries.collect()))
 }
 
+/// Whether a request means to carry a list.
+pub(crate) fn carries_list(request: &Request<'_, '_>) -> bool {
+    request.basics.body.is_meant_as("recipient-list")
+        || request.message.has_token(HeaderName::Require, RECIPIENT_LIST_SUBSCRIBE)
+}
+
 impl Shard {
     /// The configured list a SUBSCRIBE names.
     pub(crate) fn find_list(
@@ -73,13 +80,13 @@ impl Shard {
         self.config.lists.find(endpoint.tenant, name, wanted.package)
     }
 
-    /// A SUBSCRIBE without To tag that names, or carries, a list.
+    /// A SUBSCRIBE without To tag that names a list, or carries one (then `list` is `None`).
     pub(crate) fn subscribe_list(
         &mut self,
         request: &Request<'_, '_>,
         peer: &Peer<'_>,
         wanted: &Wanted<'_>,
-        source: Source,
+        list: Option<Arc<List>>,
         now: Time,
         out: &mut Outputs,
     ) -> Outcome {
@@ -87,6 +94,9 @@ impl Shard {
         let partition = self.placement.partition_of_dialog(basics.call_id, basics.from_tag);
         let owner = self.placement.shard_of_partition(partition);
         if owner != self.id {
+            if self.is_overloaded {
+                return self.shed();
+            }
             self.forward(owner, request.flow, request.bytes, out);
             return Outcome::Forwarded;
         }
@@ -96,6 +106,17 @@ impl Shard {
             Seen::New => {}
             seen => return self.seen_before(seen),
         }
+        let limits = &self.config.limits;
+        if self.is_overloaded || self.parts.edge_count() >= u64::from(limits.list_edge_count_max) {
+            return self.shed();
+        }
+        let items = match list {
+            Some(list) => Items::Configured(list),
+            None => match list_in(request, limits.request_list_bytes_max) {
+                Ok(entries) => Items::Request(entries.unwrap_or_default()),
+                Err(answer) => return Outcome::Answer(answer),
+            },
+        };
         let view = GroupView {
             format: wanted.format,
             dialect: peer.endpoint.dialect,
@@ -109,7 +130,7 @@ impl Shard {
         let Ok(uri) = std::str::from_utf8(uri) else { return unsupported() };
         let (tenant, package) = (peer.endpoint.tenant, wanted.package);
         let wisher = Wisher { tenant, context, package, view: &view, uri };
-        let resolved = match self.resolve(wisher, &source) {
+        let resolved = match self.resolve(wisher, &items) {
             Ok(Some(resolved)) => resolved,
             Ok(None) => return unsupported(),
             Err(_) => return Outcome::Answer(self.too_many()),
@@ -119,8 +140,11 @@ impl Shard {
             return Outcome::Answer(Answer::new(500, "Server Internal Error"));
         }
         let expires_s = self.granted(wanted.expires_s, peer.endpoint);
-        let pace = Pace::new(source.batch_interval(), wanted.gap);
-        let mut watch = ListWatch::new(wisher, source, resolved.shape);
+        let pace = Pace::new(items.batch_interval(), wanted.gap);
+        let mut watch = ListWatch::new(wisher, items.source(), resolved.shape);
+        // Whoever names a third party as Contact must have an answer from there first.
+        watch.is_unproven = request.flow.transport == Transport::Udp
+            && wanted.target.ip().is_some_and(|ip| ip != request.flow.peer.ip().to_canonical());
         watch.is_quenched = view.dialect == Dialect::Rfc && basics.suppress == Some(b"*");
         let watched = Watched::List(Box::new(watch));
         match self.begin(request, peer, wanted, partition, watched, pace, expires_s, now, out) {
@@ -162,6 +186,8 @@ impl Shard {
             return false;
         };
         list.is_quenched = suppress == Some(b"*");
+        // He is heard from: maybe the network is another one.
+        list.is_cautious = false;
         let mut current = Vec::new();
         push_etag(check, cseq, &mut current);
         let is_current = is_settled && list.generation == sent_generation;
@@ -177,22 +203,22 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<(), Answer> {
         let list = self.subscriptions[slot].list();
-        if list.is_none_or(|list| matches!(list.source, Source::Configured(_))) {
+        if list.is_none_or(|list| matches!(list.source, Source::Configured)) {
             return Err(Answer::new(403, "Forbidden").with(
                 "Warning",
                 "399 lampfield \"Only a list that came with a request can be replaced by one\"",
             ));
         }
-        let rebuilt = self.rebuild(slot, Source::Request(entries), now, out);
+        let rebuilt = self.rebuild(slot, Items::Request(entries), now, out);
         rebuilt.map_err(|_| self.too_many())
     }
 
     /// A list's batch interval may have been changed by a reload.
-    pub(super) fn set_batch_interval(&mut self, slot: u32, source: &Source) {
+    pub(super) fn set_batch_interval(&mut self, slot: u32, items: &Items) {
         let subscription = &mut self.subscriptions[slot];
         match &mut subscription.pace {
-            Some(pace) => pace.batch_interval = source.batch_interval(),
-            None => subscription.pace = Pace::new(source.batch_interval(), Duration::ZERO),
+            Some(pace) => pace.batch_interval = items.batch_interval(),
+            None => subscription.pace = Pace::new(items.batch_interval(), Duration::ZERO),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::file::Limits;
 impl Native<'_> {
     pub(super) fn limits(&mut self, file: Limits) {
         let mut limits = self.draft.core.limits.clone();
-        let counts: [(Option<Spanned<u32>>, &mut u32); 9] = [
+        let counts: [(Option<Spanned<u32>>, &mut u32); 10] = [
             (file.subscription_count_max, &mut limits.subscription_count_max),
             (file.watcher_count_max, &mut limits.watcher_count_max),
             (file.subscription_per_source_max, &mut limits.subscription_per_source_max),
@@ -20,11 +20,12 @@ impl Native<'_> {
             (file.expires_default_s, &mut limits.expires_default_s),
             (file.hop_window_initial, &mut limits.hop_window_initial),
             (file.hop_window_max, &mut limits.hop_window_max),
+            (file.list_edge_count_max, &mut limits.list_edge_count_max),
         ];
         for (value, limit) in counts {
             *limit = self.positive(value.as_ref()).unwrap_or(*limit);
         }
-        let sizes: [(Option<Spanned<u32>>, &mut usize); 14] = [
+        let sizes: [(Option<Spanned<u32>>, &mut usize); 15] = [
             (file.view_count_max, &mut limits.view_count_max),
             (file.notify_per_turn_max, &mut limits.notify_per_turn_max),
             (file.transaction_count_max, &mut limits.transaction_count_max),
@@ -35,6 +36,7 @@ impl Native<'_> {
             (file.store_waiting_max, &mut limits.store_waiting_max),
             (file.event_waiting_max, &mut limits.event_waiting_max),
             (file.list_member_count_max, &mut limits.list_member_count_max),
+            (file.request_uri_bytes_max, &mut limits.request_uri_bytes_max),
             (file.list_depth_max, &mut limits.list_depth_max),
             (file.notify_bytes_max, &mut limits.notify_bytes_max),
             (file.notify_bytes_whole, &mut limits.notify_bytes_whole),
