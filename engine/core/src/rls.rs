@@ -145,6 +145,8 @@ pub(crate) struct Nested {
     /// Escaped.
     pub(crate) label: Box<str>,
     pub(crate) uri: Box<str>,
+    /// A list is one instance for as long as the subscription lives, wherever it stands.
+    pub(crate) instance: u32,
     /// The list it stands in; `None` for the outermost.
     pub(crate) parent: Option<u16>,
     pub(crate) first: u32,

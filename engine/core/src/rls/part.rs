@@ -248,15 +248,18 @@ impl Parts {
 
 impl Face {
     pub(crate) fn new(key: &ExtensionKey, view: &GroupView, hint: &Hint, serial: u32) -> Self {
-        // Equal from run to run: a restart changes no instance.
-        let names = ahash::RandomState::with_seeds(0x696e, 0x7374, 0x616e, 0x6365);
         Self {
             uri: escaped(&view.entity),
             name: escaped(&key.2),
             display_name: hint.display_name.as_deref().map(escaped),
-            instance: names.hash_one((key.0, &*key.1, &*key.2, serial)) as u32,
+            instance: instance_of((key.0, &*key.1, &*key.2, serial)),
         }
     }
+}
+
+/// Names an instance. Equal from run to run: a restart alone changes none.
+pub(super) fn instance_of(what: impl std::hash::Hash) -> u32 {
+    ahash::RandomState::with_seeds(0x696e, 0x7374, 0x616e, 0x6365).hash_one(what) as u32
 }
 
 fn escaped(text: &str) -> Box<str> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use lampfield_wire::{UriParts, UserBuffer, split_uri};
 
+use super::part::instance_of;
 use super::rlmi::{MEMBER_COUNT_MAX, NESTED_COUNT_MAX};
 use super::{Entry5367, Items, Nested, Shape, is_name};
 use crate::Shard;
@@ -159,9 +160,11 @@ impl Shard {
     ) -> Result<(), TooMany> {
         let (at, first) = (walk.nested.len(), walk.members.len() as u32);
         let uri = walk.entity(&inner.name);
+        let instance = instance_of(&uri);
         walk.nested.push(Nested {
             label: escaped(&name),
             uri: escaped(&uri),
+            instance,
             parent,
             first,
             end: first,

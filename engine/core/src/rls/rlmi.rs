@@ -264,9 +264,8 @@ impl Writing<'_> {
     fn push_list(&self, list: u16, out: &mut Vec<u8>) {
         let nested = &self.content.shape.nested[usize::from(list)];
         push(out, &[" <resource uri=\"", &nested.uri, "\">\n  <name>", &nested.label]);
-        // A list is one instance for as long as the subscription lives.
         push(out, &["</name>\n  <instance id=\""]);
-        crate::tag::push_hex(out, NESTED + u32::from(list), 8);
+        crate::tag::push_hex(out, nested.instance, 8);
         self.push_state(out);
         self.push_cid(NESTED + u32::from(list) * 2, out);
         push(out, &["\" />\n </resource>\n"]);

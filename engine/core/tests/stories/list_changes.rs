@@ -81,6 +81,30 @@ fn what_a_reload_moves_renames_or_ends_is_told() {
 }
 
 #[test]
+fn a_nested_list_keeps_its_instance_wherever_it_stands() {
+    let configured = |items| {
+        config_with(
+            Dialect::Rfc,
+            vec![list("sales", items), list("in", "lamp1"), list("out", "lamp2")],
+        )
+    };
+    let mut world = World::with(2, configured("in out"), 0);
+    let mut phone = watcher(9, "sales");
+    let (_, before) = phone.subscribe(&mut world, Some(600));
+    reload(&mut world, configured("out in"));
+    let after = phone.listen(&mut world);
+    for name in ["in", "out"] {
+        let instance = |notifies: &[Received]| {
+            let body = notifies[0].body();
+            let (_, rest) = body.split_once(&format!("<resource uri=\"sip:{name}@")).expect("it");
+            let (_, id) = rest.split_once("<instance id=\"").expect("an instance");
+            id.split('"').next().map(str::to_owned)
+        };
+        assert_eq!(instance(&before), instance(&after));
+    }
+}
+
+#[test]
 fn ends_are_split_and_the_rest_does_not_wait_for_the_interval() {
     let members = "lamp0 lamp1 lamp2 lamp3 lamp4 lamp5 lamp6 lamp7 lamp8 lamp9";
     let batch_interval = Duration::from_secs(5);
