@@ -21,7 +21,9 @@ pub(crate) struct Roster {
     versions: BTreeMap<String, u32>,
     /// The living instance of each member, by URI.
     instances: BTreeMap<String, String>,
-    /// Those before a full state, while it is read.
+    /// The instance of each nested list, by URI: it has one as long as the dialog lives.
+    lists: BTreeMap<String, String>,
+    /// Instances before a full state, while it is read.
     replaced: BTreeMap<String, String>,
     /// Tag of what it knows (RFC 5839).
     pub(crate) etag: Option<String>,
@@ -31,7 +33,7 @@ pub(crate) struct Roster {
 #[derive(Debug, Default)]
 struct Level(BTreeMap<String, Resource>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Resource {
     name: String,
     instances: BTreeMap<String, Instance>,
@@ -110,24 +112,15 @@ impl Roster {
     }
 
     fn apply(&mut self, level: &mut Level, told: Told, is_stable: bool) -> Result<(), String> {
-        let mut before = std::mem::take(&mut level.0);
-        if !told.is_full {
-            level.0.append(&mut before);
+        if told.is_full {
+            level.0.clear();
         }
         let mut seen = BTreeSet::new();
         for ToldResource { uri, name, instances } in told.resources {
             if !seen.insert(uri.clone()) {
                 return Err(format!("{uri} twice in {}", told.uri));
             }
-            // A list's own state is merged by its own rules.
-            let mut resource = match (level.0.remove(&uri), before.remove(&uri)) {
-                (Some(resource), _) => resource,
-                (None, Some(mut old)) => {
-                    old.instances.retain(|_, instance| matches!(instance, Instance::List(_)));
-                    old
-                }
-                (None, None) => Resource { name: String::new(), instances: BTreeMap::new() },
-            };
+            let mut resource = level.0.remove(&uri).unwrap_or_default();
             resource.name = name;
             for (id, instance) in instances {
                 self.apply_instance(&mut resource, &uri, id, instance, is_stable)?;
@@ -167,6 +160,10 @@ impl Roster {
             }
             ToldInstance::List(told) => {
                 self.check_version(uri, told.version)?;
+                let first = self.lists.entry(uri.to_owned()).or_insert_with(|| id.clone());
+                if *first != id {
+                    return Err(format!("instance {first} of the list {uri} is called {id} now"));
+                }
                 let mut level = match resource.instances.remove(&id) {
                     Some(Instance::List(level)) => level,
                     _ => Level::default(),
