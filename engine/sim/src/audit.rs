@@ -252,7 +252,10 @@ impl Audit {
             }
         }
         let is_reloaded = self.reloaded_at.is_some_and(|at| now.since(at) < OWED_MAX);
-        let pace = self.paces.get(call_id).filter(|_| !ends && !is_reloaded);
+        // An end in several NOTIFYs is one from the first on.
+        let is_over = sip::param(message.header("Subscription-State"), "expires") == Some("0");
+        let is_free = ends || is_over || is_reloaded;
+        let pace = self.paces.get(call_id).filter(|_| !is_free);
         if let Some(pace) = pace.copied() {
             check_pace(call_id, log, pace, now)?;
         }
