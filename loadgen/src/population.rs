@@ -32,6 +32,8 @@ pub struct Lists {
     pub nested: Option<usize>,
     /// The list is in the body of the SUBSCRIBE (RFC 5367).
     pub in_request: bool,
+    /// Milliseconds in which a server gathers changes: for the configurations we print.
+    pub batch_ms: u32,
 }
 
 /// Whose lists these are.
@@ -179,6 +181,7 @@ mod tests {
             watchers_each: 2,
             nested: Some(2),
             in_request: false,
+            batch_ms: 0,
         };
         Population { extension_count: 12, tenant_size: 4, lists: Some(lists), single_count }
     }

@@ -51,16 +51,18 @@ fn lampfield(scenario: &Scenario) -> String {
             let _ = write!(
                 out,
                 "\n[[list_range]]\nname = \"{}\"\nevent = \"{}\"\nrange = \"{first}..={last}\"\n\
-                 group_size = {}\nwith_self = true\n",
-                lists.name, scenario.event, scenario.population.tenant_size
+                 group_size = {}\nwith_self = true\nbatch_interval_ms = {}\n",
+                lists.name, scenario.event, scenario.population.tenant_size, lists.batch_ms
             );
         }
         _ => lists_of(scenario).for_each(|(name, items)| {
             let _ = write!(
                 out,
-                "\n[[list]]\nname = \"{name}\"\nevent = \"{}\"\nitems = [\"{}\"]\n",
+                "\n[[list]]\nname = \"{name}\"\nevent = \"{}\"\nitems = [\"{}\"]\n\
+                 batch_interval_ms = {}\n",
                 scenario.event,
-                items.join("\", \"")
+                items.join("\", \""),
+                batch_ms(scenario)
             );
         }),
     }
@@ -93,6 +95,7 @@ fn asterisk(scenario: &Scenario) -> String {
         for some in items.chunks(50) {
             let _ = writeln!(out, "list_item={}", some.join(","));
         }
+        let _ = writeln!(out, "notification_batch_interval={}", batch_ms(scenario));
     }
     let _ = write!(out, "\n; ===== extensions.conf =====\n[{CONTEXT}]\n");
     for exten in &scenario.extensions {
@@ -132,6 +135,10 @@ fn lists_of(scenario: &Scenario) -> impl Iterator<Item = (String, Vec<String>)> 
         lists.push((name, names));
         lists
     })
+}
+
+fn batch_ms(scenario: &Scenario) -> u32 {
+    scenario.population.lists.as_ref().map_or(0, |lists| lists.batch_ms)
 }
 
 /// Whether Lampfield's generated lists are these: every tenant a full mesh.

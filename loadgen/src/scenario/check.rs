@@ -156,6 +156,7 @@ fn lists(table: &ListsTable, tenant_size: usize) -> Result<Lists, Problem> {
         watchers_each: table.watchers_each,
         nested: table.nested,
         in_request: table.in_request,
+        batch_ms: table.batch_ms,
     })
 }
 

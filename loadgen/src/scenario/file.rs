@@ -76,6 +76,8 @@ pub struct ListsTable {
     pub nested: Option<usize>,
     #[serde(default)]
     pub in_request: bool,
+    #[serde(default)]
+    pub batch_ms: u32,
 }
 
 /// What subscriptions ask for, and how many watch a single extension.
