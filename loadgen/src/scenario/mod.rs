@@ -1,7 +1,7 @@
 //! A run as asked for, checked against the limits: everything the threads need to know.
 //!
 //! It comes from a scenario file ([`load`]) or from the options of `lampload fanout`, which fill
-//! the same tables ([`file`]) and pass the same checks ([`check`]).
+//! the same tables ([`mod@file`]) and pass the same checks ([`check`]).
 
 pub mod check;
 pub mod file;
