@@ -34,6 +34,7 @@ pub mod placement;
 pub mod provider;
 mod query;
 pub mod record;
+mod refresh;
 mod reload;
 mod replay;
 mod respond;

@@ -1,17 +1,17 @@
-//! SUBSCRIBE: a watcher comes, stays, moves or goes.
+//! SUBSCRIBE outside a dialog: a watcher comes. Those of dialogs we hold: `refresh.rs`.
 //!
 //! Source: RFC 6665 section 4.2, RFC 3261 section 12.
 
 use std::time::Duration;
 
-use lampfield_wire::{Event, HeaderName, Message, NameAddr, UserBuffer, split_uri};
+use lampfield_wire::{HeaderName, Message, NameAddr, UserBuffer, split_uri};
 
-use crate::admission::{self, Basics, Contact, Peer, Wanted};
+use crate::admission::{self, Basics, Peer, Wanted};
 use crate::body::escape_into;
 use crate::config::{Dialect, Endpoint};
 use crate::extension::{ExtensionId, GroupView};
 use crate::flow::Flow;
-use crate::pace::{Pace, gap_of_event};
+use crate::pace::Pace;
 use crate::respond::Answer;
 use crate::rls;
 use crate::subscription::{Beginning, Lifecycle, Reason, Seat, Subscription, Text, Texts, Watched};
@@ -347,178 +347,6 @@ impl Shard {
         }
     }
 
-    /// A refresh or an end. The granted duration, or the answer that refuses it.
-    fn refresh(
-        &mut self,
-        request: &Request<'_, '_>,
-        slot: u32,
-        now: Time,
-        out: &mut Outputs,
-    ) -> Result<Accepted, Answer> {
-        let config = std::sync::Arc::clone(&self.config);
-        let message = request.message;
-        let from = &request.basics.from;
-        let peer = admission::identify(
-            &config,
-            &mut self.authenticator,
-            message,
-            from,
-            request.flow,
-            now,
-        )?;
-        let subscription = &self.subscriptions[slot];
-        if peer.id != subscription.endpoint {
-            return Err(Answer::new(403, "Forbidden"));
-        }
-        let rfc = peer.endpoint.dialect == Dialect::Rfc;
-        if request.basics.cseq <= subscription.remote_cseq {
-            return Err(Answer::new(500, "CSeq Out Of Order"));
-        }
-        check_event(message, subscription, rfc)?;
-        let wanted_s = admission::expires(message)?;
-        if rfc {
-            admission::check_expires(wanted_s, peer.endpoint)?;
-        }
-        let entries = match rfc {
-            true => rls::list_in(request, config.limits.request_list_bytes_max)?,
-            false => None,
-        };
-        let target = admission::contact(message)?;
-        let texts = match &target {
-            Some(target) => Some(self.retarget(slot, target)?),
-            None => None,
-        };
-        // A strict router stays the next hop whatever the target is.
-        let flow = target.filter(|_| !subscription.is_strict).map(|target| {
-            let routes = subscription.texts.get(Text::Routes);
-            next_hop(request.flow, &target, routes, peer.endpoint)
-        });
-        // An Asterisk takes a refresh without a duration as one for the same again.
-        let wanted_s = wanted_s.or_else(|| (!rfc).then_some(subscription.granted_s));
-        let expires_s = self.granted(wanted_s, peer.endpoint);
-        match entries {
-            Some(entries) => self.replace_list(slot, entries, now, out)?,
-            None => self.look_again(slot, now, out),
-        }
-        self.subscriptions[slot].remote_cseq = request.basics.cseq;
-        if let Some(texts) = texts {
-            self.subscriptions[slot].texts = texts;
-        }
-        if let Some(flow) = flow {
-            self.move_to(slot, flow, now, out);
-        }
-        if rfc {
-            self.set_gap(slot, message);
-        }
-        let is_silent = self.is_suppressed(request.basics.suppress, slot);
-        let subscription = &self.subscriptions[slot];
-        let (tag, is_list) = (subscription.tag, subscription.list().is_some());
-        self.stats.counters.notify_withheld += u64::from(is_silent);
-        match is_silent && expires_s == 0 {
-            true => {
-                self.stats.counters.subscription_unsubscribed += 1;
-                self.remove_subscription(slot, now, out);
-            }
-            false => self.prolong(slot, expires_s, is_silent, now, out),
-        }
-        Ok(Accepted { tag, expires_s, is_list, is_silent })
-    }
-
-    fn prolong(
-        &mut self,
-        slot: u32,
-        expires_s: u32,
-        is_silent: bool,
-        now: Time,
-        out: &mut Outputs,
-    ) {
-        let subscription = &mut self.subscriptions[slot];
-        subscription.owed |= !is_silent;
-        // Whoever refreshes is alive, and asks for an answer now.
-        (subscription.unanswered_count, subscription.not_before_s) = (0, 0);
-        if expires_s == 0 {
-            subscription.state = Lifecycle::Ending(Reason::Timeout);
-            self.stats.counters.subscription_unsubscribed += 1;
-            self.forget_kept(slot, out);
-            return;
-        }
-        let check = subscription.tag.check;
-        subscription.granted_s = expires_s;
-        subscription.expires_at_s = (now.as_secs_ceil() + u64::from(expires_s)) as u32;
-        if subscription.expires_at_s < subscription.armed_at_s {
-            subscription.armed_at_s = subscription.expires_at_s;
-            self.expiries.arm(u64::from(subscription.expires_at_s), slot, check);
-        }
-        self.stats.counters.subscription_refreshed += 1;
-        self.keep_subscription(slot, now, out);
-    }
-
-    /// A refresh names the rate anew, or no rate any more (RFC 6446 section 5.1).
-    fn set_gap(&mut self, slot: u32, message: &Message<'_>) {
-        let event = message.header(HeaderName::Event).unwrap_or_default();
-        let gap = gap_of_event(event);
-        let subscription = &mut self.subscriptions[slot];
-        match &mut subscription.pace {
-            Some(pace) if pace.gap == gap => return,
-            Some(pace) => pace.set_gap(gap),
-            None => subscription.pace = Pace::new(Duration::ZERO, gap),
-        }
-        // A restart reads the rate from here.
-        let mut texts = subscription.texts.all();
-        texts[Text::Event as usize] = event;
-        if let Some(texts) = Texts::pack(texts, self.config.limits.dialog_bytes_max) {
-            subscription.texts = texts;
-        }
-    }
-
-    /// The dialog's texts with a new remote target (RFC 3261 section 12.2.2).
-    fn retarget(&self, slot: u32, target: &Contact<'_>) -> Result<Texts, Answer> {
-        let subscription = &self.subscriptions[slot];
-        let mut texts = subscription.texts.all();
-        let mut routes = Vec::new();
-        if subscription.is_strict {
-            // The target is the last Route line.
-            let lines = texts[Text::Routes as usize];
-            let end = lines.len().saturating_sub(2);
-            let last = lines[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            routes.extend_from_slice(&lines[..last]);
-            push_route(&mut routes, &[b"<", target.uri, b">"]);
-            texts[Text::Routes as usize] = &routes;
-        } else {
-            texts[Text::Target as usize] = target.uri;
-        }
-        Texts::pack(texts, self.config.limits.dialog_bytes_max)
-            .ok_or_else(|| Answer::new(513, "Message Too Large"))
-    }
-
-    /// From now on NOTIFYs go along `flow`.
-    fn move_to(&mut self, slot: u32, flow: Flow, now: Time, out: &mut Outputs) {
-        let old = self.subscriptions[slot].hop;
-        if self.hops.get(old).flow == flow {
-            return;
-        }
-        let new = self.hops.acquire(flow, &self.config.limits);
-        let subscription = &mut self.subscriptions[slot];
-        subscription.hop = new;
-        if std::mem::take(&mut subscription.is_waiting) {
-            self.stats.waiting_count -= 1;
-        }
-        // The NOTIFY in flight holds its place in the old hop's window, not in the new one's.
-        let held = subscription.in_flight.as_mut().map(|f| std::mem::take(&mut f.places));
-        self.hops.get_mut(old).give_back(held.unwrap_or(0));
-        if let Some(seat) = subscription.seat() {
-            let extension = &mut self.extensions[seat.extension];
-            extension.groups[usize::from(seat.group)].misplaced_count += 1;
-        }
-        let is_stream = [old, new].iter().any(|&hop| self.hops.get(hop).is_reliable());
-        self.serve_waiting(old, now, out);
-        self.hops.release(old);
-        // What a stream was given may have died with it, and a stream repeats nothing.
-        if is_stream {
-            self.write(slot, now, out);
-        }
-    }
-
     /// The slot a tag's subscription lives in.
     pub(crate) fn slot_of(&self, tag: Tag) -> Option<u32> {
         let here = self.subscriptions.get(tag.slot).filter(|s| s.tag == tag).map(|_| tag.slot);
@@ -549,25 +377,6 @@ impl Accepted {
         };
         let answer = answer.tagged(self.tag).with("Expires", self.expires_s);
         if self.is_list { answer.with("Require", "eventlist") } else { answer }
-    }
-}
-
-/// The Event of a refresh must be the one of the subscription. Another one would be a second
-/// subscription in the same dialog, which RFC 6665 section 4.5.2 lets us refuse with 403.
-fn check_event(
-    message: &Message<'_>,
-    subscription: &Subscription,
-    rfc: bool,
-) -> Result<(), Answer> {
-    let bad = || Answer::new(489, "Bad Event").with("Allow-Events", admission::ALLOW_EVENTS);
-    let Some(value) = message.header(HeaderName::Event) else {
-        return if rfc { Err(bad()) } else { Ok(()) };
-    };
-    let ours = Event::parse(subscription.texts.get(Text::Event)).map_err(|_| bad())?;
-    let theirs = Event::parse(value).map_err(|_| bad())?;
-    match (ours.package, ours.id) == (theirs.package, theirs.id) {
-        true => Ok(()),
-        false => Err(Answer::new(403, "Dialog Sharing Not Supported")),
     }
 }
 
