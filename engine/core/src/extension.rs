@@ -8,6 +8,7 @@ use crate::Time;
 use crate::body::{Body, Format, Shown, View};
 use crate::config::Dialect;
 use crate::dialplan::Hint;
+use crate::fanout::Round;
 use crate::placement::TenantId;
 use crate::rls::Attachment;
 use crate::slab::Slab;
@@ -69,10 +70,8 @@ pub(crate) struct Group {
     pub(crate) misplaced_count: u32,
     /// Rises with every report.
     pub(crate) generation: u32,
-    /// The next watcher a running fan-out visits; `None` when none runs.
-    pub(crate) cursor: Option<u32>,
-    /// Watchers it has still to visit.
-    pub(crate) unvisited_count: u32,
+    /// The fan-out over its watchers.
+    pub(crate) round: Round,
 }
 
 /// The constant part of a group's document.
@@ -95,7 +94,7 @@ impl Group {
     /// Gives the place back when nobody gets the document any more.
     pub(crate) fn free_if_unused(&mut self) {
         if self.watchers.is_empty() && self.attached.is_empty() {
-            (self.view, self.cursor, self.watchers) = (None, None, Vec::new());
+            (self.view, self.round, self.watchers) = (None, Round::default(), Vec::new());
             self.misplaced_count = 0;
         }
     }
@@ -179,12 +178,11 @@ impl Extension {
             watchers: Vec::new(),
             misplaced_count: 0,
             generation: 1,
-            cursor: None,
-            unvisited_count: 0,
+            round: Round::default(),
         };
         match self.groups.iter().position(|group| group.view.is_none()) {
-            // A free place may still be named by a fan-out that has not noticed: it finds a
-            // cursor of `None` and leaves.
+            // A free place may still be named by a fan-out that has not noticed: it finds
+            // a round that does not run, and leaves.
             Some(at) => {
                 let generation = self.groups[at].generation.wrapping_add(1);
                 self.groups[at] = Group { generation, ..group };

@@ -18,6 +18,59 @@ pub(crate) enum Fanout {
     List(u32),
 }
 
+/// A walk over a row of watchers or lists, in steps. Who joins the row stands at its end; who
+/// leaves it gives the place to the last one, which then must be seen to at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Round {
+    /// The place to visit next; `None` when no walk runs.
+    cursor: Option<u32>,
+    /// Places still to visit.
+    left: u32,
+}
+
+impl Round {
+    /// Starts a walk over `len` places. One that runs goes on where it stands and visits everybody
+    /// once more, so that a steady stream of changes starves nobody at the end of the row. True:
+    /// none ran, and it is to be queued.
+    #[must_use]
+    pub(crate) fn start(&mut self, len: usize) -> bool {
+        self.left = len as u32;
+        let is_new = len > 0 && self.cursor.is_none();
+        if is_new {
+            self.cursor = Some(0);
+        }
+        is_new
+    }
+
+    /// One more stands between a walk that runs and those it has still to visit.
+    pub(crate) fn joined(&mut self) {
+        self.left += u32::from(self.is_running());
+    }
+
+    /// The next place in a row of `len`; `None` when the walk is through.
+    pub(crate) fn next(&mut self, len: usize) -> Option<usize> {
+        let cursor = self.cursor? as usize;
+        if self.left == 0 || len == 0 {
+            self.cursor = None;
+            return None;
+        }
+        self.left -= 1;
+        // The row may have shrunk since, or the end was reached by one that went on.
+        let cursor = if cursor < len { cursor } else { 0 };
+        self.cursor = Some(cursor as u32 + 1);
+        Some(cursor)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.cursor.is_some()
+    }
+
+    /// Whether a walk over `len` places has not begun yet.
+    fn is_at_start(&self, len: usize) -> bool {
+        self.cursor == Some(0) && self.left as usize == len
+    }
+}
+
 /// Lists looked up again per turn after a reload: beside live changes, not before them.
 const RELOADED_PER_TURN_MAX: usize = 16;
 
@@ -81,18 +134,11 @@ impl Shard {
         self.stats.counters.notify_sent + self.config.limits.notify_per_turn_max.max(1) as u64
     }
 
-    /// Starts the fan-out of a group. One that runs goes on where it stands and visits everybody
-    /// once more, so that a steady stream of changes starves nobody at the end of the list.
+    /// Starts the fan-out of a group.
     pub(crate) fn start_fanout(&mut self, extension: ExtensionId, group: u16) {
-        let Some(group_ref) = self.extensions[extension].groups.get_mut(usize::from(group)) else {
-            return;
-        };
-        if group_ref.watchers.is_empty() {
-            return;
-        }
-        group_ref.unvisited_count = group_ref.watchers.len() as u32;
-        if group_ref.cursor.is_none() {
-            group_ref.cursor = Some(0);
+        let groups = &mut self.extensions[extension].groups;
+        let Some(group_ref) = groups.get_mut(usize::from(group)) else { return };
+        if group_ref.round.start(group_ref.watchers.len()) {
             self.fanout.push_back(Fanout::Group(extension, group));
         }
     }
@@ -153,20 +199,12 @@ impl Shard {
     fn next_watcher(&mut self, extension: ExtensionId, group: u16) -> Option<u32> {
         let extension = self.extensions.get_mut(extension)?;
         let group = extension.groups.get_mut(usize::from(group))?;
-        let cursor = group.cursor?;
-        let is_start = group.unvisited_count as usize == group.watchers.len();
-        if is_start && cursor == 0 && group.is_disordered() {
+        let len = group.watchers.len();
+        if group.round.is_at_start(len) && group.is_disordered() {
             sort_by_hop(group, &mut self.subscriptions);
         }
-        if group.unvisited_count == 0 {
-            group.cursor = None;
-            return None;
-        }
-        group.unvisited_count -= 1;
-        // The list may have shrunk since, or the end was reached by one that went on.
-        let cursor = if (cursor as usize) < group.watchers.len() { cursor } else { 0 };
-        group.cursor = Some(cursor + 1);
-        group.watchers.get(cursor as usize).copied()
+        let place = group.round.next(len)?;
+        group.watchers.get(place).copied()
     }
 }
 
@@ -182,4 +220,32 @@ fn sort_by_hop(group: &mut Group, subscriptions: &mut Slab<Subscription>) {
         }
     }
     group.misplaced_count = 0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_visits_everybody_once_and_once_more_if_it_is_started_again() {
+        let mut round = Round::default();
+        assert!(round.start(3) && !round.start(3), "queued once");
+        assert_eq!([round.next(3), round.next(3)], [Some(0), Some(1)]);
+        round.joined();
+        assert!(!round.start(4));
+        let visited: Vec<usize> = std::iter::from_fn(|| round.next(4)).collect();
+        assert_eq!(visited, [2, 3, 0, 1]);
+        assert!(round.start(4));
+    }
+
+    #[test]
+    fn a_round_over_a_row_that_emptied_is_through_and_can_start_again() {
+        let mut round = Round::default();
+        assert!(!round.start(0));
+        assert!(round.start(2));
+        assert_eq!(round.next(2), Some(0));
+        assert_eq!(round.next(0), None);
+        assert!(round.start(1), "else nobody who joins later would be visited");
+        assert_eq!(round.next(1), Some(0));
+    }
 }

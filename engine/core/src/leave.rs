@@ -83,7 +83,7 @@ impl Shard {
         let Some(moved) = moved else { return };
         group.misplaced_count += 1;
         // A running fan-out may miss the one that moves here: it is served at once.
-        let is_running = group.cursor.is_some();
+        let is_running = group.round.is_running();
         if let Watched::Extension(seat) = &mut self.subscriptions[moved].watched {
             seat.position = left.position;
         }

@@ -291,8 +291,7 @@ impl Shard {
             let is_apart = last_hop.is_some_and(|last_hop| last_hop != subscription.hop);
             group.misplaced_count += u32::from(is_shared && is_apart);
             group.watchers.push(self.subscriptions.next_slot());
-            // One more lies between a running fan-out and those it has still to visit.
-            group.unvisited_count += u32::from(group.cursor.is_some());
+            group.round.joined();
             extension.watcher_count += 1;
         }
         self.per_source.enter(subscription.source);

@@ -130,12 +130,7 @@ impl Shard {
             true => self.first_word(id),
             false => part.news = part.news.wrapping_add(1),
         }
-        let Some(part) = self.parts.get_mut(id).filter(|part| !part.edges.is_empty()) else {
-            return;
-        };
-        part.unvisited_count = part.edges.len() as u32;
-        if part.cursor.is_none() {
-            part.cursor = Some(0);
+        if self.parts.get_mut(id).is_some_and(|part| part.round.start(part.edges.len())) {
             self.fanout.push_back(Fanout::Part(id));
         }
     }
@@ -180,15 +175,8 @@ impl Shard {
     /// The list at the cursor of a running fan-out; `None` when it is through.
     pub(crate) fn next_list(&mut self, id: PartId) -> Option<u32> {
         let part = self.parts.get_mut(id)?;
-        let cursor = part.cursor? as usize;
-        if part.unvisited_count == 0 {
-            part.cursor = None;
-            return None;
-        }
-        part.unvisited_count -= 1;
-        let cursor = if cursor < part.edges.len() { cursor } else { 0 };
-        part.cursor = Some(cursor as u32 + 1);
-        part.edges.get(cursor).copied()
+        let place = part.round.next(part.edges.len())?;
+        part.edges.get(place).copied()
     }
 
     /// A list learns that one of its members shows something else; false if it knows.

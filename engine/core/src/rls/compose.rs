@@ -98,8 +98,8 @@ impl ListWatch {
         self.is_continued = self.has_rest();
         if is_full && !self.is_continued {
             // Absence says the same of those who find no room.
-            let mut bytes = self.shape.strangers.iter().map(|uri| rlmi::stranger_bytes(uri));
-            content.stranger_count = bytes.by_ref().take_while(|bytes| room.take(*bytes)).count();
+            let bytes = self.shape.strangers.iter().map(|uri| rlmi::stranger_bytes(uri));
+            content.stranger_count = bytes.take_while(|bytes| room.take(*bytes)).count();
         }
         self.last_bytes = body_bytes_max.saturating_sub(room.left);
         content.versions = self.versions.as_slice().into();
@@ -150,7 +150,7 @@ impl ListWatch {
     /// A fan-out that has still to come by finds this list told: all is shown, or dirty.
     fn know_all(&self, parts: &mut Parts) {
         for member in &self.members {
-            let part = parts.get_mut(member.part).filter(|part| part.cursor.is_some());
+            let part = parts.get_mut(member.part).filter(|part| part.round.is_running());
             let Some(part) = part else { continue };
             if let Some(told) = part.told.get_mut(member.position as usize) {
                 *told = part.news;

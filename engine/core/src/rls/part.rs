@@ -7,6 +7,7 @@ use crate::Time;
 use crate::body::{Body, escape_into};
 use crate::dialplan::{Found, Hint};
 use crate::extension::{ExtensionKey, GroupView};
+use crate::fanout::Round;
 use crate::placement::{ShardId, TenantId};
 use crate::slab::Slab;
 
@@ -91,10 +92,8 @@ pub(crate) struct Part {
     pub(crate) told: Vec<u16>,
     /// Counts news. (It comes round after 65,536 of them; no edge waits that long for a visit.)
     pub(crate) news: u16,
-    /// The next edge a running fan-out visits; `None` when none runs.
-    pub(crate) cursor: Option<u32>,
-    /// Edges it has still to visit.
-    pub(crate) unvisited_count: u32,
+    /// The fan-out over its edges.
+    pub(crate) round: Round,
     pub(crate) changed_at: Time,
 }
 
@@ -197,8 +196,7 @@ impl Parts {
             told: Vec::new(),
             news: 0,
             is_refused: false,
-            cursor: None,
-            unvisited_count: 0,
+            round: Round::default(),
             changed_at: Time::ZERO,
         });
         let Self { slab, index, hasher, .. } = self;
@@ -218,8 +216,7 @@ impl Parts {
         part.edges.push(slot);
         // It is shown all that is known when it joins.
         part.told.push(part.news);
-        // One more lies between a running fan-out and those it has still to visit.
-        part.unvisited_count += u32::from(part.cursor.is_some());
+        part.round.joined();
         (part.edges.len() - 1) as u32
     }
 

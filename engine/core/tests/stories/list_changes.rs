@@ -5,10 +5,11 @@ use std::time::Duration;
 use lampfield_core::config::Dialect;
 use lampfield_core::dialplan::{Dialplan, Hint};
 use lampfield_core::list::List;
-use lampfield_core::state::DeviceState::InUse;
+use lampfield_core::state::DeviceState::{InUse, NotInUse};
+use lampfield_core::{Input, command::Command, placement::ShardId};
 
 use super::lists::{config_with, list, reload, set, shown, watcher};
-use super::world::{Received, T, World};
+use super::world::{Phone, Received, T, World};
 
 /// Changes lists, and hints with their display names.
 type Edit = fn(&mut Vec<List>, &mut Vec<(&str, &str)>);
@@ -127,4 +128,34 @@ fn ends_are_split_and_the_rest_does_not_wait_for_the_interval() {
     for notify in notifies.iter().chain(&got) {
         assert!(notify.message().len() <= 2200, "{}", notify.message().len());
     }
+}
+
+/// A list keeps the document of an extension alive when its last watcher leaves in the middle of
+/// being told; who comes after that is told again.
+#[test]
+fn watchers_that_leave_while_a_list_stays_take_nobodys_turn() {
+    let mut config = config_with(Dialect::Rfc, vec![list("sales", "lamp1")]);
+    config.limits.notify_per_turn_max = 1;
+    let mut world = World::with(1, config, 0);
+    watcher(7, "sales").subscribe(&mut world, Some(600));
+    let leaving = [Phone::new(8, "lamp1"), Phone::new(9, "lamp1")];
+    let leaving = leaving.map(|mut phone| {
+        phone.subscribe(&mut world, Some(600));
+        phone
+    });
+    let device = "Custom:lamp1".into();
+    let change = Command::SetDevice { tenant: T, device, state: InUse };
+    world.input(ShardId(0), Input::Command(change));
+    // The first is told; its leaving hands its turn to the other.
+    for phone in &leaving {
+        let notify = world.take(phone.address).remove(0);
+        let gone = phone.response(&notify, "481 Gone", "");
+        world.arrive(phone.address, &gone, 0);
+    }
+    world.run();
+    assert_eq!(world.stats(|s| s.subscription_count), 1);
+    let mut late = Phone::new(10, "lamp1");
+    late.subscribe(&mut world, Some(600));
+    set(&mut world, &[("lamp1", NotInUse)]);
+    assert_eq!(late.listen(&mut world).len(), 1);
 }

@@ -225,6 +225,12 @@ impl World {
 
     /// Sends bytes from an address to a shard's socket, whichever the kernel would pick.
     pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: &[u8], arrives_at: u8) {
+        self.arrive(from, bytes, arrives_at);
+        self.run();
+    }
+
+    /// The same, and nothing else has its turn yet.
+    pub(crate) fn arrive(&mut self, from: SocketAddr, bytes: &[u8], arrives_at: u8) {
         let flow = Flow {
             transport: Transport::Udp,
             local: SERVER.parse().expect("an address"),
@@ -233,7 +239,6 @@ impl World {
         };
         let shard = ShardId(arrives_at % self.placement.shard_count());
         self.input(shard, Input::Message { flow, bytes });
-        self.run();
     }
 
     /// Sends bytes over a stream connection to the first shard.
@@ -402,10 +407,15 @@ impl Phone {
 
     /// Answers one NOTIFY.
     pub(crate) fn answer(&self, world: &mut World, notify: &Received, status: &str, extra: &str) {
+        let answer = self.response(notify, status, extra);
+        world.datagram(self.address, &answer, self.arrives_at.wrapping_add(1));
+    }
+
+    /// An answer to a NOTIFY.
+    pub(crate) fn response(&self, notify: &Received, status: &str, extra: &str) -> Vec<u8> {
         let header = |name: HeaderName| format!("{}: {}\r\n", name.as_str(), notify.header(name));
         use HeaderName::*;
         let copied: String = [Via, From, To, CallId, CSeq].map(header).concat();
-        let answer = format!("SIP/2.0 {status}\r\n{copied}{extra}Content-Length: 0\r\n\r\n");
-        world.datagram(self.address, answer.as_bytes(), self.arrives_at.wrapping_add(1));
+        format!("SIP/2.0 {status}\r\n{copied}{extra}Content-Length: 0\r\n\r\n").into_bytes()
     }
 }
