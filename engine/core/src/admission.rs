@@ -17,6 +17,7 @@ use crate::Time;
 use crate::auth::{Authenticator, Verdict};
 use crate::body::Format;
 use crate::config::{Config, Dialect, Endpoint, EndpointId};
+use crate::extension::GroupView;
 use crate::flow::Flow;
 use crate::pace::gap_of_event;
 use crate::package::Package;
@@ -65,9 +66,7 @@ pub(crate) struct Basics<'a> {
 ///
 /// A 400 whose Warning says which header is missing or wrong.
 pub(crate) fn basics<'a>(request: &Message<'a>) -> Result<Basics<'a>, Answer> {
-    let broken = |text: &dyn std::fmt::Display| {
-        Answer::new(400, "Bad Request").with("Warning", format!("399 lampfield \"{text}\""))
-    };
+    let broken = |text: &dyn std::fmt::Display| Answer::new(400, "Bad Request").warning(text);
     let essentials = Essentials::read(request).map_err(|error| broken(&error))?;
     let Essentials { call_id, from, to, cseq, via, body, .. } = essentials;
     let from_tag = from.tag().filter(|tag| !tag.is_empty());
@@ -155,6 +154,19 @@ pub(crate) struct Wanted<'a> {
     pub(crate) package: Package,
     /// Least distance between NOTIFYs it asks for (RFC 6446).
     pub(crate) gap: Duration,
+}
+
+impl Wanted<'_> {
+    /// What the watcher sees of a presentity called `entity`.
+    pub(crate) fn view(&self, endpoint: &Endpoint, entity: Box<str>) -> GroupView {
+        GroupView {
+            format: self.format,
+            dialect: endpoint.dialect,
+            digium: self.digium,
+            early_inuse_ringing: endpoint.notify_early_inuse_ringing,
+            entity,
+        }
+    }
 }
 
 /// The watcher's Contact.

@@ -172,6 +172,13 @@ impl Body {
     }
 }
 
+/// `text` escaped for XML.
+pub(crate) fn escaped(text: &str) -> Box<str> {
+    let mut out = String::with_capacity(text.len());
+    text::escape(text, |piece| out.push_str(piece));
+    out.into()
+}
+
 /// Appends `text` escaped for XML, as [`Body::write_for`] wants the watcher's URI.
 pub fn escape_into(text: &str, out: &mut Vec<u8>) {
     text::escape(text, |piece| out.extend_from_slice(piece.as_bytes()));

@@ -446,11 +446,15 @@ impl Located<'_> {
     }
 }
 
-/// Bounds an extension or context name. Control characters are refused because names are printed
+/// Whether a text can name an extension, a context or a list. Control characters are refused because names are printed
 /// into line-based protocols, and what is subscribed to comes from outside.
-fn check_name(name: &str) -> Result<(), DialplanError> {
+pub(crate) fn is_name(name: &str) -> bool {
     let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
-    if fits && !name.bytes().any(|byte| byte.is_ascii_control()) {
+    fits && !name.bytes().any(|byte| byte.is_ascii_control())
+}
+
+fn check_name(name: &str) -> Result<(), DialplanError> {
+    if is_name(name) {
         return Ok(());
     }
     Err(DialplanError::Name(name.chars().take(NAME_BYTES_MAX).collect()))

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dialplan::{NAME_BYTES_MAX, is_name};
 use crate::package::Package;
 use crate::placement::TenantId;
 
@@ -75,7 +76,7 @@ impl ListItem {
 pub enum ListError {
     /// Its name.
     #[error("'{0}' is not a name of 1 to {max} bytes without control characters",
-        max = crate::dialplan::NAME_BYTES_MAX)]
+        max = NAME_BYTES_MAX)]
     Name(String),
     /// The tenant has it already.
     #[error("the tenant already has a {package} list '{0}'{first}",
@@ -115,11 +116,8 @@ impl Lists {
     ///
     /// [`ListError::Duplicate`]: the first one stays.
     pub fn add(&mut self, tenant: TenantId, list: List) -> Result<(), ListError> {
-        let name_max = crate::dialplan::NAME_BYTES_MAX;
-        let is_name = (1..=name_max).contains(&list.name.len())
-            && !list.name.bytes().any(|byte| byte.is_ascii_control());
-        if !is_name {
-            return Err(ListError::Name(list.name.chars().take(name_max).collect()));
+        if !is_name(&list.name) {
+            return Err(ListError::Name(list.name.chars().take(NAME_BYTES_MAX).collect()));
         }
         let lists = self.tenant(tenant);
         let places = lists.index.entry(Arc::clone(&list.name)).or_default();
@@ -141,13 +139,22 @@ impl Lists {
 
     /// The list of this name and package.
     pub fn find(&self, tenant: TenantId, name: &str, package: Package) -> Option<Arc<List>> {
-        let lists = self.tenants.get(usize::from(tenant.0))?;
-        let places = lists.index.get(name).into_iter().flatten();
-        let mut rows = places.map(|&place| &lists.rows[place as usize]);
-        if let Some(list) = rows.find(|list| list.package == package) {
+        if let Some(list) = self.row(tenant, name, package) {
             return Some(Arc::clone(list));
         }
-        lists.ranges.iter().find_map(|range| range.find(name, package)).map(Arc::new)
+        self.ranges(tenant).iter().find_map(|range| range.find(name, package)).map(Arc::new)
+    }
+
+    /// Whether there is such a list; generates none.
+    pub fn contains(&self, tenant: TenantId, name: &str, package: Package) -> bool {
+        self.row(tenant, name, package).is_some()
+            || self.ranges(tenant).iter().any(|range| range.contains(name, package))
+    }
+
+    fn row(&self, tenant: TenantId, name: &str, package: Package) -> Option<&Arc<List>> {
+        let lists = self.tenants.get(usize::from(tenant.0))?;
+        let places = lists.index.get(name).into_iter().flatten();
+        places.map(|&place| &lists.rows[place as usize]).find(|list| list.package == package)
     }
 
     /// Lists of a tenant that are configured one by one, in the order of the configuration.

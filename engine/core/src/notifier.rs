@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use lampfield_wire::{HeaderName, Message, parse_expires, response_key};
 
-use crate::config::Dialect;
+use crate::config::{Config, Dialect, EndpointId};
 use crate::extension::GroupView;
 use crate::flow::Flow;
 use crate::hop::Hop;
 use crate::pace::Due;
-use crate::rls::{Writing, push_etag};
+use crate::rls::{ListWatch, Writing, push_etag};
 use crate::subscription::{InFlight, Lifecycle, Shown, Subscription, Text, Watched};
 use crate::tag::read_branch;
 use crate::timer::TRANSMISSION_COUNT_MAX;
@@ -77,7 +77,6 @@ impl Shard {
 
     /// Sends a NOTIFY with the newest state. A place in the window was taken for it.
     fn transmit(&mut self, slot: u32, now: Time, out: &mut Outputs) {
-        let bytes_max = self.notify_bytes_max(slot);
         let subscription = &mut self.subscriptions[slot];
         let shown_expires_s = subscription.remaining_s(now);
         let mut state = subscription.state;
@@ -99,6 +98,7 @@ impl Shard {
                     + subscription.texts.len()
                     + runs.via.len()
                     + runs.contact.len();
+                let bytes_max = notify_bytes_max(&self.config, subscription.endpoint, list);
                 let body_bytes_max = bytes_max.saturating_sub(head_bytes);
                 let watcher = subscription.texts.get(Text::Watcher);
                 let (content, is_whole) =
@@ -151,28 +151,33 @@ impl Shard {
         self.write(slot, now, out);
     }
 
-    /// Bytes of its next NOTIFY at most.
-    fn notify_bytes_max(&self, slot: u32) -> usize {
-        let (subscription, limits) = (&self.subscriptions[slot], &self.config.limits);
-        let endpoint = self.config.endpoints.get(subscription.endpoint.0 as usize);
-        let own = endpoint.and_then(|endpoint| endpoint.notify_bytes_max);
-        let bytes_max = own.map_or(limits.notify_bytes_max, |own| own as usize);
-        match subscription.list().is_some_and(|list| list.is_cautious || list.is_unproven) {
-            true => bytes_max.min(limits.notify_bytes_whole),
-            false => bytes_max,
+    /// Whether a subscription has something to say that its watcher was not told.
+    pub(crate) fn has_news(&self, slot: u32) -> bool {
+        let subscription = &self.subscriptions[slot];
+        match subscription.list().is_some_and(|list| list.is_quenched) {
+            true => subscription.owed,
+            false => subscription.has_news(self.generation_of(subscription)),
         }
     }
 
-    /// What a subscription has to say that its watcher was not told.
-    pub(crate) fn has_news(&self, slot: u32) -> bool {
-        let subscription = &self.subscriptions[slot];
+    /// Counts the changes of what a subscription watches.
+    fn generation_of(&self, subscription: &Subscription) -> u32 {
         match &subscription.watched {
             Watched::Extension(seat) => {
-                let group = &self.extensions[seat.extension].groups[usize::from(seat.group)];
-                subscription.has_news(group.generation)
+                self.extensions[seat.extension].groups[usize::from(seat.group)].generation
             }
-            Watched::List(list) if list.is_quenched => subscription.owed,
-            Watched::List(list) => subscription.has_news(list.generation),
+            Watched::List(list) => list.generation,
+        }
+    }
+
+    /// What a subscription's watcher sees.
+    fn view_of<'s>(&'s self, subscription: &'s Subscription) -> Option<&'s GroupView> {
+        match &subscription.watched {
+            Watched::Extension(seat) => {
+                let extension = &self.extensions[seat.extension];
+                extension.groups[usize::from(seat.group)].view.as_ref()
+            }
+            Watched::List(list) => Some(&list.view),
         }
     }
 
@@ -182,13 +187,8 @@ impl Shard {
         let Some(in_flight) = &mut subscription.in_flight else { return };
         in_flight.sent_count += 1;
         let sent_count = in_flight.sent_count;
-        let view = match &subscription.watched {
-            Watched::Extension(seat) => {
-                let extension = &self.extensions[seat.extension];
-                extension.groups[usize::from(seat.group)].view.as_ref()
-            }
-            Watched::List(list) => Some(&list.view),
-        };
+        let subscription = &self.subscriptions[slot];
+        let view = self.view_of(subscription);
         let hop = self.hops.get(subscription.hop);
         let (check, cseq) = (subscription.tag.check, subscription.cseq);
         if let (Some(view), Some(in_flight)) = (view, &subscription.in_flight) {
@@ -228,13 +228,7 @@ impl Shard {
 
     /// The dialect a subscription was made in; it keeps it whatever is reloaded.
     pub(crate) fn dialect_of(&self, subscription: &Subscription) -> Dialect {
-        match &subscription.watched {
-            Watched::Extension(seat) => {
-                let group = &self.extensions[seat.extension].groups[usize::from(seat.group)];
-                group.view.as_ref().map(|view| view.dialect).unwrap_or_default()
-            }
-            Watched::List(list) => list.view.dialect,
-        }
+        self.view_of(subscription).map(|view| view.dialect).unwrap_or_default()
     }
 
     fn acknowledged(&mut self, slot: u32, now: Time, out: &mut Outputs) {
@@ -361,13 +355,8 @@ impl Shard {
         // A newer state, or a smaller NOTIFY, is a reason to try at once; else the probe does.
         let was_large = self.make_small(slot);
         let subscription = &self.subscriptions[slot];
-        let generation = match &subscription.watched {
-            Watched::Extension(seat) => {
-                self.extensions[seat.extension].groups[usize::from(seat.group)].generation
-            }
-            Watched::List(list) => list.generation,
-        };
         let is_ending = matches!(subscription.state, Lifecycle::Ending(_));
+        let generation = self.generation_of(subscription);
         if subscription.sent_generation != generation || is_ending || was_large {
             self.kick(slot, now, out);
         }
@@ -435,6 +424,17 @@ impl Shard {
         if self.has_news(slot) {
             self.kick(slot, now, out);
         }
+    }
+}
+
+/// Bytes of a list's next NOTIFY at most.
+fn notify_bytes_max(config: &Config, endpoint: EndpointId, list: &ListWatch) -> usize {
+    let limits = &config.limits;
+    let own = config.endpoints.get(endpoint.0 as usize).and_then(|own| own.notify_bytes_max);
+    let bytes_max = own.map_or(limits.notify_bytes_max, |own| own as usize);
+    match list.is_cautious || list.is_unproven {
+        true => bytes_max.min(limits.notify_bytes_whole),
+        false => bytes_max,
     }
 }
 

@@ -32,6 +32,11 @@ impl Answer {
         self
     }
 
+    /// With a Warning that says what is wrong (RFC 3261 section 20.43).
+    pub(crate) fn warning(self, text: impl std::fmt::Display) -> Self {
+        self.with("Warning", format!("399 lampfield \"{text}\""))
+    }
+
     pub(crate) fn tagged(mut self, tag: Tag) -> Self {
         self.tag = Some(tag);
         self

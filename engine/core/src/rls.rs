@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Time;
-use crate::dialplan::NAME_BYTES_MAX;
 use crate::extension::GroupView;
 use crate::list::List;
 use crate::package::Package;
@@ -39,7 +38,7 @@ use resolve::Wisher;
 pub(crate) use part::{Attachment, Face, PartId, Parts};
 pub use part::{PartEnd, PartNews, PartRequest};
 pub(crate) use rlmi::Writing;
-pub(crate) use subscribe::{RECIPIENT_LIST_SUBSCRIBE, carries_list, list_in, push_etag};
+pub(crate) use subscribe::{Naming, RECIPIENT_LIST_SUBSCRIBE, carries_list, list_in, push_etag};
 
 /// A watched list.
 #[derive(Debug)]
@@ -229,6 +228,18 @@ impl ListWatch {
         self.members.iter().position(|member| member.part == part)
     }
 
+    /// A member shows something, since `at`, that the watcher was not sent.
+    fn mark(&mut self, member: usize, at: Time) {
+        self.dirty.set(member);
+        self.has_changed(at);
+    }
+
+    /// There is something, since `at`, that the watcher must hear of.
+    fn has_changed(&mut self, at: Time) {
+        self.generation = self.generation.wrapping_add(1);
+        self.changed_at.get_or_insert(at);
+    }
+
     /// Its name, as it was subscribed.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.shape.name
@@ -283,11 +294,6 @@ impl Dirty {
             })
         })
     }
-}
-
-/// Whether a name may be a member: as a dialplan's.
-fn is_name(name: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&name.len())
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(crate) fn refusal(error: &ScanError) -> Answer {
         ScanError::MessageTooLarge | ScanError::HeadTooLarge => (513, "Message Too Large"),
         _ => (400, "Bad Request"),
     };
-    Answer::new(status, reason).with("Warning", format!("399 lampfield \"{error}\""))
+    Answer::new(status, reason).warning(error)
 }
 
 const WANTED: [HeaderName; 5] =

@@ -74,8 +74,6 @@ pub struct Shard {
     pub(crate) paces: Paces,
     /// Lists, by slot and check, that are to be looked up in a new configuration.
     pub(crate) reloads: VecDeque<(u32, u32)>,
-    /// One of them is being looked up: parts that were refused are asked for again.
-    pub(crate) is_reloading: bool,
     /// Configurations taken over since the start.
     pub(crate) reload_count: u32,
     /// Header lines that every NOTIFY shares, up to the value of Content-Type.
@@ -133,7 +131,6 @@ impl Shard {
             parts: Parts::new(hasher.clone()),
             paces: Paces::default(),
             reloads: VecDeque::new(),
-            is_reloading: false,
             reload_count: 0,
             shared_run: shared_run(&setup.config),
             config: setup.config,

@@ -9,15 +9,16 @@ use lampfield_wire::{HeaderName, Message, NameAddr, UserBuffer, split_uri};
 use crate::admission::{self, Basics, Peer, Wanted};
 use crate::body::escape_into;
 use crate::config::{Dialect, Endpoint};
-use crate::extension::{ExtensionId, GroupView};
+use crate::extension::ExtensionId;
 use crate::flow::Flow;
 use crate::pace::Pace;
+use crate::placement::ShardId;
 use crate::respond::Answer;
-use crate::rls;
+use crate::rls::{self, Naming};
 use crate::subscription::{Beginning, Lifecycle, Reason, Seat, Subscription, Text, Texts, Watched};
 use crate::tag::Tag;
 use crate::target::{first_route, next_hop, push_route, routes};
-use crate::transaction::Seen;
+use crate::transaction::{RequestKey, Seen};
 use crate::{Outputs, Shard, Time};
 
 /// A request with the parts every handler needs.
@@ -48,9 +49,10 @@ impl Shard {
 
     fn shed_per_source(&mut self) -> Outcome {
         self.stats.counters.request_shed_per_source += 1;
-        let warning = "399 lampfield \"too many subscriptions of one address\"";
         match self.shed() {
-            Outcome::Answer(answer) => Outcome::Answer(answer.with("Warning", warning)),
+            Outcome::Answer(answer) => {
+                Outcome::Answer(answer.warning("too many subscriptions of one address"))
+            }
             other => other,
         }
     }
@@ -86,40 +88,27 @@ impl Shard {
         // An Asterisk does not look at bodies.
         if rfc && rls::carries_list(request) {
             return match basics.knows_lists {
-                true => self.subscribe_list(request, &peer, &wanted, None, now, out),
+                true => self.subscribe_list(request, &peer, &wanted, Naming::Carried, now, out),
                 false => Outcome::Answer(extension_required()),
             };
         }
         // A list of the right package goes before an extension of the same name.
-        if basics.knows_lists
-            && let Some(list) = self.find_list(&wanted, peer.endpoint, exten)
-        {
-            return self.subscribe_list(request, &peer, &wanted, Some(list), now, out);
+        let has_list = || self.config.lists.contains(tenant, exten, wanted.package);
+        if basics.knows_lists && has_list() {
+            let named = Naming::Named(exten);
+            return self.subscribe_list(request, &peer, &wanted, named, now, out);
         }
         let Some(found) = self.find_hint(tenant, context, exten) else {
-            let is_list = rfc && self.find_list(&wanted, peer.endpoint, exten).is_some();
-            return Outcome::Answer(match is_list {
+            return Outcome::Answer(match rfc && has_list() {
                 true => extension_required(),
                 false => Answer::new(404, "Not Found"),
             });
         };
         let owner = self.placement.shard_of_extension(tenant, &found.context, exten);
-        if owner != self.id {
-            if self.is_overloaded {
-                return self.shed();
-            }
-            self.forward(owner, request.flow, request.bytes, out);
-            return Outcome::Forwarded;
-        }
-        let key =
-            self.transactions.key(basics.call_id, basics.from_tag, basics.cseq, basics.branch);
-        match self.transactions.look_up(key, now) {
-            Seen::New => {}
-            seen => return self.seen_before(seen),
-        }
-        if self.is_overloaded {
-            return self.shed();
-        }
+        let key = match self.take_on(request, owner, now, out) {
+            Ok(key) => key,
+            Err(outcome) => return outcome,
+        };
         let Some(extension) = self.extension_for(tenant, found, now, out) else {
             return self.shed();
         };
@@ -138,8 +127,37 @@ impl Shard {
         }
     }
 
+    /// Takes on a SUBSCRIBE that is ours and new, under the key it is to be remembered by; else
+    /// what became of it.
+    pub(crate) fn take_on(
+        &mut self,
+        request: &Request<'_, '_>,
+        owner: ShardId,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Result<RequestKey, Outcome> {
+        if owner != self.id {
+            if self.is_overloaded {
+                return Err(self.shed());
+            }
+            self.forward(owner, request.flow, request.bytes, out);
+            return Err(Outcome::Forwarded);
+        }
+        let key = self.request_key(request);
+        match self.transactions.look_up(key, now) {
+            Seen::New if self.is_overloaded => Err(self.shed()),
+            Seen::New => Ok(key),
+            seen => Err(self.seen_before(seen)),
+        }
+    }
+
+    fn request_key(&self, request: &Request<'_, '_>) -> RequestKey {
+        let Basics { call_id, from_tag, cseq, branch, .. } = request.basics;
+        self.transactions.key(call_id, from_tag, cseq, branch)
+    }
+
     /// A request that came before: answered as then, or as one that took two paths.
-    pub(crate) fn seen_before(&mut self, seen: Seen) -> Outcome {
+    fn seen_before(&mut self, seen: Seen) -> Outcome {
         let counters = &mut self.stats.counters;
         Outcome::Answer(match seen {
             Seen::Again(answered) => {
@@ -184,21 +202,11 @@ impl Shard {
             return Err(self.shed());
         }
         let view_count_max = limits.view_count_max;
-        let view = GroupView {
-            format: wanted.format,
-            dialect: peer.endpoint.dialect,
-            digium: wanted.digium,
-            early_inuse_ringing: peer.endpoint.notify_early_inuse_ringing,
-            entity: admission::entity_of(
-                &wanted.uri,
-                &extension.exten,
-                peer.endpoint.dialect,
-                self.config
-                    .tenants
-                    .get(usize::from(extension.tenant.0))
-                    .and_then(|t| t.domain.as_ref()),
-            ),
-        };
+        let tenant = self.config.tenants.get(usize::from(extension.tenant.0));
+        let domain = tenant.and_then(|tenant| tenant.domain.as_ref());
+        let dialect = peer.endpoint.dialect;
+        let entity = admission::entity_of(&wanted.uri, &extension.exten, dialect, domain);
+        let view = wanted.view(peer.endpoint, entity);
         let partition = self.placement.partition_of_extension(
             extension.tenant,
             &extension.context,
@@ -313,8 +321,7 @@ impl Shard {
             self.forward(owner, request.flow, request.bytes, out);
             return Outcome::Forwarded;
         }
-        let key =
-            self.transactions.key(basics.call_id, basics.from_tag, basics.cseq, basics.branch);
+        let key = self.request_key(request);
         if let Seen::Again(answered) = self.transactions.look_up(key, now) {
             self.stats.counters.request_retransmitted += 1;
             return Outcome::Answer(answered.accepted.answer());

@@ -45,6 +45,15 @@ pub struct ListRange {
     pub origin: Arc<str>,
 }
 
+/// A list of a rule: the number in its name, and its members.
+struct Place {
+    number: u64,
+    start: u64,
+    end: u64,
+    /// The number itself is no member.
+    leaves_out: bool,
+}
+
 impl ListRange {
     /// Checks the rule and tells how many lists it stands for.
     ///
@@ -65,8 +74,31 @@ impl ListRange {
         }
     }
 
+    /// Whether the rule makes a list of this name.
+    pub(super) fn contains(&self, name: &str, package: Package) -> bool {
+        self.place(name, package).is_some()
+    }
+
     /// The list of this name, if the rule makes it.
     pub(super) fn find(&self, name: &str, package: Package) -> Option<List> {
+        let Place { number, start, end, leaves_out } = self.place(name, package)?;
+        let items =
+            (start..=end).filter(|member| !(leaves_out && *member == number)).map(|member| {
+                ListItem { name: self.exten(member).into(), context: None, display_name: None }
+            });
+        Some(List {
+            name: name.into(),
+            package,
+            items: items.collect(),
+            full_state: self.full_state,
+            batch_interval: self.batch_interval,
+            display_names: self.display_names,
+            origin: Arc::clone(&self.origin),
+        })
+    }
+
+    /// Which of its lists a name is.
+    fn place(&self, name: &str, package: Package) -> Option<Place> {
         if package != self.package {
             return None;
         }
@@ -84,22 +116,7 @@ impl ListRange {
             return None;
         }
         let leaves_out = placeholder == Placeholder::Exten && !self.with_self;
-        let items = (start..=last.min(start + size - 1))
-            .filter(|member| !(leaves_out && *member == number))
-            .map(|member| ListItem {
-                name: self.exten(member).into(),
-                context: None,
-                display_name: None,
-            });
-        Some(List {
-            name: name.into(),
-            package,
-            items: items.collect(),
-            full_state: self.full_state,
-            batch_interval: self.batch_interval,
-            display_names: self.display_names,
-            origin: Arc::clone(&self.origin),
-        })
+        Some(Place { number, start, end: last.min(start + size - 1), leaves_out })
     }
 
     fn exten(&self, number: u64) -> String {

@@ -112,7 +112,8 @@ impl Shard {
         }
         let Some(part) = self.parts.get_mut(id) else { return };
         let is_first = !std::mem::replace(&mut part.is_known, true);
-        part.is_refused = matches!(news.shown, PartShown::Refused);
+        let is_refused = matches!(news.shown, PartShown::Refused);
+        part.refused_at = is_refused.then_some(self.reload_count);
         let old = part.body.take();
         if let PartShown::Document(body, at) = news.shown {
             // An Asterisk repeats itself while it rings.
@@ -165,9 +166,7 @@ impl Shard {
             let Some(list) = subscription.list_mut() else { continue };
             list.unknown_count = list.unknown_count.saturating_sub(1);
             if is_news && let Some(member) = list.member_of(id) {
-                list.dirty.set(member);
-                list.generation = list.generation.wrapping_add(1);
-                list.changed_at.get_or_insert(part.changed_at);
+                list.mark(member, part.changed_at);
             }
         }
     }
@@ -187,9 +186,7 @@ impl Shard {
         let told = part.told.get_mut(list.members[member].position as usize);
         let is_news = told.is_some_and(|told| std::mem::replace(told, part.news) != part.news);
         if is_news {
-            list.dirty.set(member);
-            list.generation = list.generation.wrapping_add(1);
-            list.changed_at.get_or_insert(part.changed_at);
+            list.mark(member, part.changed_at);
         }
         is_news
     }
@@ -261,8 +258,7 @@ impl Shard {
             });
             list.leaving.extend(leaving);
             if has_news {
-                list.generation = list.generation.wrapping_add(1);
-                list.changed_at.get_or_insert(now);
+                list.has_changed(now);
             }
         }
         for (part, found) in asked {
@@ -289,7 +285,7 @@ impl Shard {
             let serial = self.reload_count;
             let Some(part) = self.parts.get_mut(id) else { return (id, false) };
             // Its hint is back: another instance, and another attachment.
-            if part.is_gone() && (!part.is_refused || self.is_reloading) {
+            if part.is_gone() && part.refused_at != Some(serial) {
                 let ended = part.revive(&found.hint, check, serial);
                 self.expect_part(id, Some(&ended));
                 return (id, true);
@@ -325,9 +321,7 @@ impl Shard {
             let list = self.subscriptions.get_mut(slot).and_then(|s| s.list_mut());
             let Some(list) = list.filter(|list| list.shape.with_display_names) else { continue };
             if let Some(member) = list.member_of(id) {
-                list.dirty.set(member);
-                list.generation = list.generation.wrapping_add(1);
-                list.changed_at.get_or_insert(now);
+                list.mark(member, now);
             }
         }
     }
@@ -462,11 +456,9 @@ impl Shard {
                 Some(items) => {
                     self.set_batch_interval(slot, &items);
                     // More members than may be: the list stays as it was.
-                    self.is_reloading = true;
                     if self.rebuild(slot, items, now, out).is_err() {
                         self.stats.counters.request_shed += 1;
                     }
-                    self.is_reloading = false;
                 }
                 None => self.end_subscription(slot, Reason::NoResource, now, out),
             }

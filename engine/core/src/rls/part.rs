@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::Time;
-use crate::body::{Body, escape_into};
+use crate::body::{Body, escaped};
 use crate::dialplan::{Found, Hint};
 use crate::extension::{ExtensionKey, GroupView};
 use crate::fanout::Round;
@@ -84,8 +84,8 @@ pub(crate) struct Part {
     /// The newest document; `None` before the owner has spoken, and when the hint is gone.
     pub(crate) body: Option<Arc<Body>>,
     pub(crate) is_known: bool,
-    /// Its owner has no room for it: only a reload asks again.
-    pub(crate) is_refused: bool,
+    /// Its owner had no room for it after so many reloads: it is asked again after the next.
+    pub(crate) refused_at: Option<u32>,
     /// Slots of the list subscriptions that show it.
     pub(crate) edges: Vec<u32>,
     /// By edge: the news its list was told of, or showed.
@@ -195,7 +195,7 @@ impl Parts {
             edges: Vec::new(),
             told: Vec::new(),
             news: 0,
-            is_refused: false,
+            refused_at: None,
             round: Round::default(),
             changed_at: Time::ZERO,
         });
@@ -257,10 +257,4 @@ impl Face {
 /// Names an instance. Equal from run to run: a restart alone changes none.
 pub(super) fn instance_of(what: impl std::hash::Hash) -> u32 {
     ahash::RandomState::with_seeds(0x696e, 0x7374, 0x616e, 0x6365).hash_one(what) as u32
-}
-
-fn escaped(text: &str) -> Box<str> {
-    let mut out = Vec::with_capacity(text.len());
-    escape_into(text, &mut out);
-    String::from_utf8_lossy(&out).into()
 }

@@ -10,10 +10,10 @@ use lampfield_wire::{UriParts, UserBuffer, split_uri};
 
 use super::part::instance_of;
 use super::rlmi::{MEMBER_COUNT_MAX, NESTED_COUNT_MAX};
-use super::{Entry5367, Items, Nested, Shape, is_name};
+use super::{Entry5367, Items, Nested, Shape};
 use crate::Shard;
 use crate::admission::{entity_of, exten_of};
-use crate::body::escape_into;
+use crate::body::escaped;
 use crate::dialplan::Found;
 use crate::extension::GroupView;
 use crate::list::List;
@@ -126,9 +126,7 @@ impl Shard {
         let none: Arc<str> = "".into();
         for item in list.items.iter() {
             let context = item.context.as_ref().unwrap_or(&none);
-            if !is_name(&item.name)
-                || !walk.visited.insert((Arc::clone(context), Arc::clone(&item.name)))
-            {
+            if !walk.visited.insert((Arc::clone(context), Arc::clone(&item.name))) {
                 continue;
             }
             let inner = match &item.context {
@@ -250,10 +248,4 @@ impl Walk<'_> {
                 .flatten()
                 .any(|host| host.eq_ignore_ascii_case(uri.host))
     }
-}
-
-fn escaped(text: &str) -> Box<str> {
-    let mut out = Vec::with_capacity(text.len());
-    escape_into(text, &mut out);
-    String::from_utf8_lossy(&out).into()
 }

@@ -9,19 +9,18 @@ use lampfield_wire::{ACCEPTED_ENCODINGS, EncodingError, HeaderName, ResourceList
 use super::resolve::Wisher;
 use super::{Entry5367, Items, ListWatch, Source};
 use crate::admission::{Peer, Wanted};
-use crate::config::{Dialect, Endpoint};
-use crate::extension::GroupView;
+use crate::config::Dialect;
 use crate::flow::Transport;
-use crate::list::List;
 use crate::pace::Pace;
 use crate::respond::Answer;
 use crate::subscribe::{Accepted, Outcome, Request};
 use crate::subscription::Watched;
-use crate::transaction::Seen;
 use crate::{Outputs, Shard, Time};
 
 /// Option tag of lists in requests (RFC 5367 section 4).
 pub(crate) const RECIPIENT_LIST_SUBSCRIBE: &str = "recipient-list-subscribe";
+/// Content-Disposition of lists in requests.
+const RECIPIENT_LIST: &str = "recipient-list";
 /// Content type of lists in requests.
 const RESOURCE_LISTS: &str = "application/resource-lists+xml";
 
@@ -35,14 +34,12 @@ pub(crate) fn list_in(
     bytes_max: usize,
 ) -> Result<Option<Arc<[Entry5367]>>, Answer> {
     let body = &request.basics.body;
-    let broken = |text: String| {
-        Answer::new(400, "Bad Request").with("Warning", format!("399 lampfield \"{text}\""))
-    };
-    if !body.is_meant_as("recipient-list") {
-        return match request.message.has_token(HeaderName::Require, RECIPIENT_LIST_SUBSCRIBE) {
-            true => Err(broken("The request carries no recipient-list".into())),
-            false => Ok(None),
-        };
+    let broken = |text: String| Answer::new(400, "Bad Request").warning(text);
+    if !carries_list(request) {
+        return Ok(None);
+    }
+    if !body.is_meant_as(RECIPIENT_LIST) {
+        return Err(broken("The request carries no recipient-list".into()));
     }
     if !body.is(RESOURCE_LISTS) {
         return Err(Answer::new(415, "Unsupported Media Type").with("Accept", RESOURCE_LISTS));
@@ -65,70 +62,59 @@ pub(crate) fn list_in(
 
 /// Whether a request means to carry a list.
 pub(crate) fn carries_list(request: &Request<'_, '_>) -> bool {
-    request.basics.body.is_meant_as("recipient-list")
+    request.basics.body.is_meant_as(RECIPIENT_LIST)
         || request.message.has_token(HeaderName::Require, RECIPIENT_LIST_SUBSCRIBE)
 }
 
-impl Shard {
-    /// The configured list a SUBSCRIBE names.
-    pub(crate) fn find_list(
-        &self,
-        wanted: &Wanted<'_>,
-        endpoint: &Endpoint,
-        name: &str,
-    ) -> Option<Arc<List>> {
-        self.config.lists.find(endpoint.tenant, name, wanted.package)
-    }
+/// How a SUBSCRIBE says which list it wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Naming<'a> {
+    /// By the name of a configured one.
+    Named(&'a str),
+    /// It is in the body (RFC 5367).
+    Carried,
+}
 
-    /// A SUBSCRIBE without To tag that names a list, or carries one (then `list` is `None`).
+impl Shard {
+    /// A SUBSCRIBE without To tag that names a list, or carries one.
     pub(crate) fn subscribe_list(
         &mut self,
         request: &Request<'_, '_>,
         peer: &Peer<'_>,
         wanted: &Wanted<'_>,
-        list: Option<Arc<List>>,
+        naming: Naming<'_>,
         now: Time,
         out: &mut Outputs,
     ) -> Outcome {
         let basics = &request.basics;
         let partition = self.placement.partition_of_dialog(basics.call_id, basics.from_tag);
         let owner = self.placement.shard_of_partition(partition);
-        if owner != self.id {
-            if self.is_overloaded {
-                return self.shed();
-            }
-            self.forward(owner, request.flow, request.bytes, out);
-            return Outcome::Forwarded;
-        }
-        let key =
-            self.transactions.key(basics.call_id, basics.from_tag, basics.cseq, basics.branch);
-        match self.transactions.look_up(key, now) {
-            Seen::New => {}
-            seen => return self.seen_before(seen),
-        }
+        let key = match self.take_on(request, owner, now, out) {
+            Ok(key) => key,
+            Err(outcome) => return outcome,
+        };
         let limits = &self.config.limits;
-        if self.is_overloaded || self.parts.edge_count() >= u64::from(limits.list_edge_count_max) {
+        if self.parts.edge_count() >= u64::from(limits.list_edge_count_max) {
             return self.shed();
         }
-        let items = match list {
-            Some(list) => Items::Configured(list),
-            None => match list_in(request, limits.request_list_bytes_max) {
-                Ok(entries) => Items::Request(entries.unwrap_or_default()),
-                Err(answer) => return Outcome::Answer(answer),
-            },
+        let (tenant, package) = (peer.endpoint.tenant, wanted.package);
+        let items = match naming {
+            Naming::Named(name) => {
+                let list = self.config.lists.find(tenant, name, package);
+                list.map(Items::Configured).ok_or_else(|| Answer::new(404, "Not Found"))
+            }
+            Naming::Carried => list_in(request, limits.request_list_bytes_max)
+                .map(|entries| Items::Request(entries.unwrap_or_default())),
         };
-        let view = GroupView {
-            format: wanted.format,
-            dialect: peer.endpoint.dialect,
-            digium: wanted.digium,
-            early_inuse_ringing: peer.endpoint.notify_early_inuse_ringing,
-            entity: "".into(),
+        let items = match items {
+            Ok(items) => items,
+            Err(answer) => return Outcome::Answer(answer),
         };
+        let view = wanted.view(peer.endpoint, "".into());
         let context = peer.endpoint.hint_context();
         let uri = request.message.request_uri().unwrap_or_default();
         let unsupported = || Outcome::Answer(Answer::new(416, "Unsupported URI Scheme"));
         let Ok(uri) = std::str::from_utf8(uri) else { return unsupported() };
-        let (tenant, package) = (peer.endpoint.tenant, wanted.package);
         let wisher = Wisher { tenant, context, package, view: &view, uri };
         let resolved = match self.resolve(wisher, &items) {
             Ok(Some(resolved)) => resolved,
@@ -166,10 +152,8 @@ impl Shard {
 
     fn too_many(&self) -> Answer {
         let count_max = self.config.limits.list_member_count_max;
-        Answer::new(403, "Forbidden").with(
-            "Warning",
-            format!("399 lampfield \"The list has more than {count_max} members\""),
-        )
+        let text = format!("The list has more than {count_max} members");
+        Answer::new(403, "Forbidden").warning(text)
     }
 
     /// Whether a SUBSCRIBE in a list's dialog says that its watcher has the newest state already
@@ -204,10 +188,8 @@ impl Shard {
     ) -> Result<(), Answer> {
         let list = self.subscriptions[slot].list();
         if list.is_none_or(|list| matches!(list.source, Source::Configured)) {
-            return Err(Answer::new(403, "Forbidden").with(
-                "Warning",
-                "399 lampfield \"Only a list that came with a request can be replaced by one\"",
-            ));
+            let text = "Only a list that came with a request can be replaced by one";
+            return Err(Answer::new(403, "Forbidden").warning(text));
         }
         let rebuilt = self.rebuild(slot, Items::Request(entries), now, out);
         rebuilt.map_err(|_| self.too_many())
