@@ -33,14 +33,8 @@ fn config() -> Config {
         name: "phones".into(),
         tenant: TENANT,
         context: "hints".into(),
-        subscribe_context: None,
         allow_subscribe: true,
-        sub_min_expiry_s: 0,
-        notify_early_inuse_ringing: false,
-        rewrite_contact: false,
-        dialect: Default::default(),
-        notify_bytes_max: None,
-        auth: None,
+        ..Endpoint::default()
     };
     let everybody = Network { address: Ipv4Addr::UNSPECIFIED.into(), prefix: 0 };
     Config {

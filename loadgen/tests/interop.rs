@@ -3,13 +3,17 @@
 //! It runs when `LAMPFIELD_INTEROP=1` is set, as `make test` does after installing the browser;
 //! without it it says so and ends, so that `cargo test` needs nothing but Rust.
 
-use std::io::{BufRead as _, BufReader};
+#[expect(dead_code, reason = "the stories in the other target use the rest")]
+#[path = "loadgen/stage.rs"]
+mod stage;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-const LAMPLOAD: &str = env!("CARGO_BIN_EXE_lampload");
+use stage::{Target, lampload};
+
 const SCENARIO: &str = r#"
 name = "a <small> run"
 [target]
@@ -33,30 +37,6 @@ settle = "1s"
 [[phase]]
 kind = "drain"
 "#;
-
-struct Target(Child);
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A null-target that serves the lists of a scenario.
-fn target(scenario: &Path) -> (Target, String) {
-    let mut child = Command::new(LAMPLOAD)
-        .args(["null-target", "--run-for", "120s", "--scenario"])
-        .arg(scenario)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("lampload runs");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("piped");
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
-    let address = line.trim().strip_prefix("listening on ").expect("the address").to_owned();
-    (Target(child), address)
-}
 
 /// The page as the browser has it after loading.
 fn dumped(page: &Path, profile: &Path) -> String {
@@ -92,15 +72,13 @@ fn the_page_shows_in_a_browser_what_the_json_says() {
     std::fs::create_dir_all(&directory).expect("a directory");
     let (scenario, page) = (directory.join("s.toml"), directory.join("report.html"));
     std::fs::write(&scenario, SCENARIO).expect("written");
-    let (_target, address) = target(&scenario);
-    let output = Command::new(LAMPLOAD)
-        .args(["run", "--json", "-", "--report"])
-        .args([&page, &scenario])
-        .args(["--set", &format!("target.address={address}")])
-        .output()
-        .expect("lampload runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let [scenario_path, page_path] = [&scenario, &page].map(|path| path.to_str().expect("text"));
+    let target = Target::start(&["--scenario", scenario_path]);
+    let address = format!("target.address={}", target.address);
+    let words = ["run", "--json", "-", "--report", page_path, scenario_path, "--set", &address];
+    let run = lampload(&words);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let report = run.json();
     let dom = dumped(&page, &directory.join("profile"));
     std::fs::remove_dir_all(&directory).expect("removed");
 

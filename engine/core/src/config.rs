@@ -59,8 +59,8 @@ pub enum Dialect {
     Asterisk,
 }
 
-/// A peer or a group of peers that may subscribe.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// A peer or a group of peers that may subscribe. The default one may not.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Endpoint {
     /// Unique name.
     pub name: Arc<str>,

@@ -83,15 +83,8 @@ mod tests {
         let endpoint = |tenant, name: &str, allow_subscribe| Endpoint {
             name: name.into(),
             tenant: TenantId(tenant),
-            context: "c".into(),
-            subscribe_context: None,
             allow_subscribe,
-            sub_min_expiry_s: 0,
-            notify_early_inuse_ringing: false,
-            rewrite_contact: false,
-            dialect: Default::default(),
-            notify_bytes_max: None,
-            auth: None,
+            ..Endpoint::default()
         };
         let config = Config {
             endpoints: vec![

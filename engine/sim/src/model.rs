@@ -186,14 +186,10 @@ impl Model {
                 name: format!("endpoint{index}").into(),
                 tenant: TenantId(tenant),
                 context: CONTEXT.into(),
-                subscribe_context: None,
                 allow_subscribe: true,
-                sub_min_expiry_s: 0,
                 notify_early_inuse_ringing: early,
-                rewrite_contact: false,
                 dialect,
-                notify_bytes_max: None,
-                auth: None,
+                ..Endpoint::default()
             });
             let network = Network { address: [10, index as u8, 0, 0].into(), prefix: 16 };
             config.identify.networks.push((network, EndpointId(index as u32)));

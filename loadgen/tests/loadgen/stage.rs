@@ -23,7 +23,7 @@ pub(crate) struct Run {
 impl Target {
     pub(crate) fn start(args: &[&str]) -> Target {
         let mut child = Command::new(LAMPLOAD)
-            .args(["null-target", "--run-for", "60s"])
+            .args(["null-target", "--run-for", "120s"])
             .args(args)
             .stdout(Stdio::piped())
             .spawn()

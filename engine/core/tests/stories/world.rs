@@ -60,14 +60,11 @@ pub(crate) fn config(dialect: Dialect) -> Config {
         name: name.into(),
         tenant: T,
         context: "hints".into(),
-        subscribe_context: None,
         allow_subscribe,
         sub_min_expiry_s: 5,
         notify_early_inuse_ringing,
-        rewrite_contact: false,
         dialect,
-        notify_bytes_max: None,
-        auth: None,
+        ..Endpoint::default()
     };
     let network = |text: &str| Network { address: text.parse().expect("an address"), prefix: 24 };
     Config {

@@ -45,14 +45,9 @@ pub(super) fn embedded(draft: &mut Draft, dialect: Option<Dialect>) {
         name: "loopback".into(),
         tenant,
         context: "default".into(),
-        subscribe_context: None,
         allow_subscribe: true,
-        sub_min_expiry_s: 0,
-        notify_early_inuse_ringing: false,
-        rewrite_contact: false,
         dialect: draft.core.dialect,
-        notify_bytes_max: None,
-        auth: None,
+        ..Endpoint::default()
     };
     if let Some(endpoint) = draft.endpoint(&place, endpoint) {
         let v4 = Network { address: [127, 0, 0, 0].into(), prefix: 8 };
