@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lampfield_wire::{
-    Body, Essentials, Event, HeaderName, Message, NameAddr, UriParts, UserBuffer, decode_user,
-    parse_expires, split_uri,
+    Body, Essentials, Event, HeaderName, Message, NameAddr, SuppressIfMatch, UriParts, UserBuffer,
+    decode_user, parse_expires, split_uri,
 };
 
 use crate::Time;
@@ -56,7 +56,7 @@ pub(crate) struct Basics<'a> {
     /// The sender understands resource lists (RFC 4662).
     pub(crate) knows_lists: bool,
     /// The state it has already (RFC 5839).
-    pub(crate) suppress: Option<&'a [u8]>,
+    pub(crate) suppress: Option<SuppressIfMatch<'a>>,
     pub(crate) body: Body<'a>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn basics<'a>(request: &Message<'a>) -> Result<Basics<'a>, Answer> {
         cseq,
         branch: via.branch.unwrap_or_default(),
         knows_lists: essentials.supports_eventlist,
-        suppress: essentials.suppress_if_match,
+        suppress: essentials.suppress_if_match.and_then(|tag| SuppressIfMatch::parse(tag).ok()),
         body,
     })
 }

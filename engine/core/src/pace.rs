@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use lampfield_wire::Event;
+use lampfield_wire::{Event, Rate};
 
 use crate::Time;
 
@@ -102,23 +102,14 @@ pub(crate) fn gap_of_event(value: &[u8]) -> Duration {
     event.and_then(|event| event.param("max-rate")).map_or(Duration::ZERO, gap_of)
 }
 
-/// The distance that a `max-rate` in NOTIFYs per second asks for: `1*2DIGIT ["." 1*10DIGIT]`.
-/// Zero if it is no rate; a rate of 0 is the slowest there is.
+/// The distance that a `max-rate` asks for. Zero if it is no rate; a rate of 0, which RFC 6446 does
+/// not allow, is taken for the slowest there is.
 fn gap_of(max_rate: &[u8]) -> Duration {
-    let is_rate = |text: &str| {
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        let digits = |text: &str, max: usize| {
-            (1..=max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-        };
-        digits(whole, 2) && digits(fraction, 10)
-    };
-    let text = std::str::from_utf8(max_rate).unwrap_or_default();
-    match text.parse::<f64>() {
-        Ok(rate) if is_rate(text) && rate > 0.0 => {
-            Duration::try_from_secs_f64(1.0 / rate).map_or(GAP_MAX, |gap| gap.min(GAP_MAX))
-        }
-        Ok(_) if is_rate(text) => GAP_MAX,
-        _ => Duration::ZERO,
+    let is_zero = max_rate.starts_with(b"0") && max_rate.iter().all(|byte| b"0.".contains(byte));
+    match Rate::parse(max_rate) {
+        Ok(rate) => rate.interval().min(GAP_MAX),
+        Err(_) if is_zero => GAP_MAX,
+        Err(_) => Duration::ZERO,
     }
 }
 

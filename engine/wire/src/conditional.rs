@@ -3,6 +3,7 @@
 //! Sources: RFC 5839 (Suppress-If-Match), RFC 3903 (entity-tag), RFC 6446 (rates).
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::chars::{is_token_str, parse_decimal, trim};
 use crate::header::{Event, HeaderError, SubscriptionState, refuse};
@@ -91,6 +92,11 @@ impl Rate {
     }
 
     /// Shortest time between two notifications that keeps below this rate, rounded up.
+    pub const fn interval(self) -> Duration {
+        Duration::from_nanos((1_000_000_000 * UNITS_PER_HZ).div_ceil(self.units))
+    }
+
+    /// The same in whole milliseconds.
     pub const fn interval_ms(self) -> u64 {
         (1_000 * UNITS_PER_HZ).div_ceil(self.units)
     }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lampfield_wire::{ACCEPTED_ENCODINGS, EncodingError, HeaderName, ResourceLists};
+use lampfield_wire::{
+    ACCEPTED_ENCODINGS, EncodingError, HeaderName, ResourceLists, SuppressIfMatch,
+};
 
 use super::resolve::Wisher;
 use super::{Entry5367, Items, ListWatch, Source};
@@ -131,7 +133,8 @@ impl Shard {
         // Whoever names a third party as Contact must have an answer from there first.
         watch.is_unproven = request.flow.transport == Transport::Udp
             && wanted.target.ip().is_some_and(|ip| ip != request.flow.peer.ip().to_canonical());
-        watch.is_quenched = view.dialect == Dialect::Rfc && basics.suppress == Some(b"*");
+        watch.is_quenched =
+            view.dialect == Dialect::Rfc && basics.suppress == Some(SuppressIfMatch::Any);
         let watched = Watched::List(Box::new(watch));
         match self.begin(request, peer, wanted, partition, watched, pace, expires_s, now, out) {
             Ok(slot) => {
@@ -158,7 +161,11 @@ impl Shard {
 
     /// Whether a SUBSCRIBE in a list's dialog says that its watcher has the newest state already
     /// (RFC 5839 section 6.3): no NOTIFY answers it then.
-    pub(crate) fn is_suppressed(&mut self, suppress: Option<&[u8]>, slot: u32) -> bool {
+    pub(crate) fn is_suppressed(
+        &mut self,
+        suppress: Option<SuppressIfMatch<'_>>,
+        slot: u32,
+    ) -> bool {
         let subscription = &mut self.subscriptions[slot];
         let (check, cseq) = (subscription.tag.check, subscription.cseq);
         let is_settled = !subscription.owed
@@ -169,13 +176,13 @@ impl Shard {
         else {
             return false;
         };
-        list.is_quenched = suppress == Some(b"*");
+        list.is_quenched = suppress == Some(SuppressIfMatch::Any);
         // He is heard from: maybe the network is another one.
         list.is_cautious = false;
         let mut current = Vec::new();
         push_etag(check, cseq, &mut current);
         let is_current = is_settled && list.generation == sent_generation;
-        list.is_quenched || (is_current && suppress == Some(&current))
+        list.is_quenched || (is_current && suppress.is_some_and(|tag| tag.matches(&current)))
     }
 
     /// A SUBSCRIBE in a list's dialog that carries another list: the list is replaced.
