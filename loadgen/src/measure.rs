@@ -163,6 +163,8 @@ counts! {
     dead_count,
     /// NOTIFYs sent to them.
     dead_notify_count,
+    /// Those that were still sent NOTIFYs at the end.
+    dead_told_count,
     /// NOTIFYs of lists.
     list_notify_count,
     /// Those with the whole list.

@@ -10,6 +10,7 @@ mod steps;
 mod subscribe;
 pub(crate) mod timers;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::AsFd as _;
@@ -102,6 +103,8 @@ pub(crate) struct Generator {
     outgoing_bytes: Vec<u8>,
     pub(crate) random: fastrand::Rng,
     pub(crate) bodies: lamp::Reader,
+    /// When dead watchers were last sent anything.
+    dead_told: HashMap<u32, Nanos>,
     /// Scratch: members told of in the list in hand.
     pub(crate) seen: Vec<bool>,
     messages_until_second_reader: u32,
@@ -199,6 +202,7 @@ impl Generator {
             outgoing_bytes: Vec::new(),
             random: fastrand::Rng::with_seed(scenario.seed ^ (number as u64 + 1)),
             bodies: lamp::Reader::new(scenario.extensions.len()),
+            dead_told: HashMap::new(),
             seen: Vec::new(),
             messages_until_second_reader: scenario.second_reader_every,
             tally: Tally::new(scenario.behaviours.len()),

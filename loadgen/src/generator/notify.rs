@@ -79,6 +79,7 @@ impl Generator {
         let (local, cseq) = (placed.local, placed.cseq);
         if self.watcher(local).stage == Stage::Dead {
             self.tally.counts.dead_notify_count += 1;
+            self.dead_told.insert(local, now_ns);
             return;
         }
         if self.is_lost_on_the_way(local) {

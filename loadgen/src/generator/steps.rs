@@ -17,6 +17,9 @@ use crate::watcher::{Stage, Watcher};
 
 /// SUBSCRIBEs sent between two looks at the sockets.
 const SUBSCRIBE_BURST_MAX: usize = 64;
+/// A dead watcher that was sent nothing for this long has been given up: a NOTIFY is sent again every
+/// 4 s at least (RFC 3261 section 17.1.2.2).
+const GIVEN_UP_AFTER_NS: Nanos = 30 * SECOND;
 /// A full state asked for longer ago than this should have come.
 const FULL_STATE_AFTER_NS: Nanos = 2 * SECOND;
 
@@ -113,6 +116,9 @@ impl Generator {
     /// Compares every lamp with the truth.
     fn conclude(&mut self) {
         let now_ns = self.clock.now();
+        let is_told = |&&told_ns: &&Nanos| now_ns.saturating_sub(told_ns) < GIVEN_UP_AFTER_NS;
+        let dead_told_count = self.dead_told.values().filter(is_told).count();
+        self.tally.counts.dead_told_count = dead_told_count as u64;
         for watcher in &self.watchers {
             if watcher.stage == Stage::Dead {
                 continue;

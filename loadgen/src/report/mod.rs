@@ -190,6 +190,8 @@ pub struct NotifyPart {
     pub dead_watchers_count: u64,
     /// NOTIFYs, sent again or not, that these got.
     pub dead_notify_count: u64,
+    /// Those that were still sent some in the last half minute: not given up.
+    pub dead_told_count: u64,
 }
 
 /// Latency of NOTIFYs on both clocks.

@@ -240,13 +240,14 @@ fn write_behaviours(report: &Report, out: &mut String) -> Result {
     writeln!(
         out,
         "  lost on the way {}, answers lost {}, sent twice {}, refused {}; {} dead watchers got {} \
-         NOTIFYs",
+         NOTIFYs, {} of them to the end",
         notify.receive_lost_count,
         notify.answer_lost_count,
         notify.answer_duplicated_count,
         notify.answer_refused_count,
         notify.dead_watchers_count,
-        notify.dead_notify_count
+        notify.dead_notify_count,
+        notify.dead_told_count
     )
 }
 

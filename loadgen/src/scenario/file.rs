@@ -262,6 +262,7 @@ pub struct Thresholds {
     pub notify_rate: Option<f64>,
     pub superseded: Option<u64>,
     pub duplicate: Option<u64>,
+    pub dead_told: Option<u64>,
     pub wrong: u64,
     pub untrue: u64,
     pub lost: u64,

@@ -301,6 +301,7 @@ fn notify_part(found: &Found) -> NotifyPart {
         receive_lost_count: counts.receive_lost_count,
         dead_watchers_count: counts.dead_count,
         dead_notify_count: counts.dead_notify_count,
+        dead_told_count: counts.dead_told_count,
     }
 }
 

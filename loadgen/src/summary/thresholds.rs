@@ -42,6 +42,7 @@ pub(super) fn judge(report: &Report, limits: &Thresholds) -> Vec<Threshold> {
         ("max-lost", Some(limits.lost), notify.lost_count),
         ("max-superseded", limits.superseded, notify.superseded_count),
         ("max-duplicate", limits.duplicate, notify.duplicate_count),
+        ("max-dead-told", limits.dead_told, notify.dead_told_count),
         ("max-out-of-order", Some(limits.out_of_order), notify.out_of_order_count),
         ("max-unparsable", Some(limits.unparsable), notify.unparsable_count),
         ("max-list-errors", list_errors.map(|_| limits.list_errors), list_errors.unwrap_or(0)),

@@ -49,6 +49,8 @@ const NAMED: [(&str, &[&str], u64); 6] = [
             // The null-target sends nothing again, so nothing may be lost here.
             "behaviour.0.receive_loss=0",
             "thresholds.p99_growth=1e9",
+            // Nor does it give anybody up.
+            "thresholds.dead_told=1000",
         ],
         0,
     ),

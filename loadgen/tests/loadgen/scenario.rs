@@ -146,6 +146,7 @@ fn watchers_behave_as_their_share_says_and_the_dead_are_not_judged() {
     let wants = [
         ("/lamps/right_count", 200 - dead),
         ("/notify/dead_notify_count", dead),
+        ("/notify/dead_told_count", dead),
         ("/notify/delivered_count", 200 + 200 - dead),
         ("/behaviours/2/lamps/judged_count", 0),
         ("/behaviours/3/latency/0/times/count", doubled),
