@@ -1,5 +1,6 @@
 //! Leads a run through its steps and gathers what the threads found.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -45,10 +46,16 @@ pub fn run(loaded: Loaded, outputs: &Outputs) -> Result<Outcome, LoadError> {
     let report = summary::build(&found, &loaded.thresholds);
     let to_stdout = outputs.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
     if !to_stdout {
-        print!("{}", text::summary(&report));
+        print(&text::summary(&report));
     }
     write_files(outputs, &report, &found)?;
     Ok(summary::outcome(&report))
+}
+
+/// Writes to standard output.
+pub fn print(text: &str) {
+    // A reader that went away (`| head`) ends the output, not the run.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn write_files(outputs: &Outputs, report: &Report, found: &Found) -> Result<(), LoadError> {
@@ -59,7 +66,7 @@ fn write_files(outputs: &Outputs, report: &Report, found: &Found) -> Result<(), 
     if let Some(path) = &outputs.json {
         let text = report.json().map_err(|error| LoadError::Setup(error.to_string()))?;
         if path.as_os_str() == "-" {
-            print!("{text}");
+            print(&text);
         } else {
             write(path, &text)?;
         }

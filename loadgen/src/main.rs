@@ -31,7 +31,7 @@ fn run(args: &RunArgs) -> Result<Outcome, LoadError> {
     match args.print_config {
         None => lead::run(loaded, &args.outputs),
         Some(kind) => {
-            print!("{}", server_config::write(kind, &loaded.scenario));
+            lead::print(&server_config::write(kind, &loaded.scenario));
             Ok(Outcome::Ok)
         }
     }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -154,7 +155,8 @@ fn run(Run { source, ready_file }: Run) -> anyhow::Result<ExitCode> {
 fn check(source: Source) -> anyhow::Result<ExitCode> {
     match load(&source.options()) {
         Ok(loaded) => {
-            print!("{}", check::report(&loaded));
+            // A reader that went away (`| head`) ends the output, not the check.
+            let _ = std::io::stdout().write_all(check::report(&loaded).as_bytes());
             Ok(ExitCode::SUCCESS)
         }
         Err(errors) => {
