@@ -100,10 +100,10 @@ impl UdpPort {
         let options = SocketOptions {
             reuse_port: true,
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
-            send_buffer_bytes: 0,
             gro: true,
             local_address: address.ip().is_unspecified(),
             rarely_fragment: true,
+            ..SocketOptions::default()
         };
         Ok(Self {
             socket: BatchSocket::bind(address, &options)?,

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::ptr;
+use std::time::SystemTime;
 
 use libc::{c_int, c_uint, iovec, mmsghdr, msghdr};
 
@@ -44,6 +45,8 @@ pub struct Received<'a> {
     /// The address it was sent to with its interface (link-local only), if the socket was asked
     /// to say.
     pub local: Option<(IpAddr, u32)>,
+    /// When the kernel got it, if the socket was asked to say; datagrams of a train share it.
+    pub arrived: Option<SystemTime>,
     /// Its bytes.
     pub bytes: &'a [u8],
 }
@@ -136,6 +139,7 @@ impl ReceiveBatch {
             empty.into_iter().chain(bytes.chunks(segment_bytes)).map(move |bytes| Received {
                 peer,
                 local: ancillary.local,
+                arrived: ancillary.arrived,
                 bytes,
             })
         })

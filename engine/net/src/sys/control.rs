@@ -1,14 +1,16 @@
-//! Ancillary data of datagrams: local address, segment size, drop counter.
+//! Ancillary data of datagrams: local address, segment size, drop counter, time of arrival.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, SystemTime};
 
-use libc::{c_int, c_uint, cmsghdr, in_pktinfo, in6_pktinfo, msghdr};
+use libc::{c_int, c_uint, cmsghdr, in_pktinfo, in6_pktinfo, msghdr, timespec};
 
 /// `SOL_UDP`, and the option that carries the segment size of an aggregated datagram.
 pub(crate) const UDP_GRO: c_int = 104;
 
 /// Room for everything a receiving socket may be told about one datagram (16-byte headers, bodies
-/// padded to 8): packet information 16 + 24, segment size 16 + 8, drops 16 + 8; doubled.
+/// padded to 8): packet information 16 + 24, segment size 16 + 8, drops 16 + 8, time 16 + 16; and
+/// half as much again.
 pub(crate) const ROOM_BYTES: usize = 192;
 
 /// Ancillary data must be aligned like its header.
@@ -25,6 +27,8 @@ pub(crate) struct Ancillary {
     pub(crate) segment_bytes: Option<usize>,
     /// Datagrams the kernel dropped on this socket so far (wraps).
     pub(crate) drop_count: Option<u32>,
+    /// When it came, by the kernel's clock.
+    pub(crate) arrived: Option<SystemTime>,
 }
 
 /// Reads the ancillary data of a message the kernel has just filled in.
@@ -65,12 +69,24 @@ pub(crate) unsafe fn read(header: &msghdr) -> Ancillary {
                 // SAFETY: the kernel writes a 32-bit counter under this type.
                 ancillary.drop_count = Some(unsafe { body.cast::<u32>().read_unaligned() });
             }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                // SAFETY: the kernel writes a whole timespec under this type.
+                let time = unsafe { body.cast::<timespec>().read_unaligned() };
+                ancillary.arrived = system_time(time);
+            }
             _ => {}
         }
         // SAFETY: `next` is an item of this header's control buffer.
         next = unsafe { libc::CMSG_NXTHDR(header, next) };
     }
     ancillary
+}
+
+/// The same time for the standard library; `None` before 1970.
+fn system_time(time: timespec) -> Option<SystemTime> {
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let nanos = u32::try_from(time.tv_nsec).ok().filter(|&nanos| nanos < 1_000_000_000)?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
 }
 
 /// Writes "send from this address" and returns the length of the ancillary data. `interface` is

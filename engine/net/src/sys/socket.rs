@@ -27,6 +27,8 @@ pub struct SocketOptions {
     pub gro: bool,
     /// Learn the local address of every datagram: needed when bound to a wildcard address.
     pub local_address: bool,
+    /// Learn when the kernel got every datagram, however late it is read (`SO_TIMESTAMPNS`).
+    pub arrival_time: bool,
     /// Spare every IPv4 datagram the search for an identification, which is for its fragments
     /// (RFC 6864 section 4.1), unless it is too long for its path and must have some.
     pub rarely_fragment: bool,
@@ -81,6 +83,9 @@ impl BatchSocket {
                 SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
             };
             set_option(&fd, level, name, 1)?;
+        }
+        if options.arrival_time {
+            set_option(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
         }
         let rarely_fragments =
             options.rarely_fragment && address.is_ipv4() && may_fragment(&fd, false).is_ok();
@@ -304,6 +309,32 @@ mod tests {
                 assert_eq!(bytes.len(), if n == 10 { 100 } else { 900 });
                 assert!(bytes.iter().all(|&byte| usize::from(byte) == n), "segment {n} is mixed");
             }
+        }
+    }
+
+    #[test]
+    fn the_time_of_arrival_is_not_that_of_reading() {
+        use std::time::SystemTime;
+        for loopback in ["127.0.0.1:0", "[::1]:0"] {
+            let options = SocketOptions { arrival_time: true, gro: true, ..Default::default() };
+            let (from, to) = (bind(loopback, SocketOptions::default()), bind(loopback, options));
+            let mut into = ReceiveBatch::new(8, 65_536);
+            // The first asker switches the kernel's stamps on, which takes a moment.
+            std::thread::sleep(Duration::from_millis(20));
+            from.send(&[Datagram::new(to.local_addr(), b"first")]);
+            read(&to, &mut into, 1);
+            let before = SystemTime::now();
+            from.send(&[Datagram::new(to.local_addr(), b"early")]);
+            let after = SystemTime::now();
+            std::thread::sleep(Duration::from_millis(20));
+            assert_eq!(to.receive(&mut into).expect("recvmmsg"), 1);
+            let arrived = into.datagrams().next().and_then(|datagram| datagram.arrived);
+            let arrived = arrived.expect("a time");
+            assert!(before <= arrived && arrived <= after, "{before:?} {arrived:?} {after:?}");
+            to.send(&[Datagram::new(from.local_addr(), b"untimed")]);
+            assert!(wait_readable(from.as_fd(), Duration::from_secs(5)).expect("poll"));
+            from.receive(&mut into).expect("recvmmsg");
+            assert_eq!(into.datagrams().next().map(|datagram| datagram.arrived), Some(None));
         }
     }
 
