@@ -14,7 +14,7 @@ const CPU_SHARE_MAX: f64 = 0.95;
 pub struct Evidence<'a> {
     /// Lateness of changes, caused by us.
     pub lateness: &'a Times,
-    /// How long each NOTIFY can have waited for us.
+    /// How long each NOTIFY waited for our answer.
     pub wait: &'a Times,
     /// CPU share of the busiest generator thread in the change phase.
     pub cpu_share_max: f64,
@@ -31,10 +31,9 @@ pub fn objections(evidence: &Evidence<'_>) -> Vec<String> {
     let mut reasons = Vec::new();
     let limit_ns = nanos(evidence.lateness_max);
     let limit_ms = limit_ns as f64 / MILLISECOND as f64;
-    for (times, what) in [
-        (evidence.lateness, "changes left late"),
-        (evidence.wait, "NOTIFYs waited for a busy thread"),
-    ] {
+    for (times, what) in
+        [(evidence.lateness, "changes left late"), (evidence.wait, "NOTIFYs were answered late")]
+    {
         let p99_ns = times.at_quantile_ns(0.99);
         if times.count() > 0 && p99_ns > limit_ns {
             let p99_ms = p99_ns as f64 / MILLISECOND as f64;
@@ -117,7 +116,7 @@ mod tests {
         assert_eq!(objections(&honest), Vec::<String>::new());
         for (evidence, want) in [
             (Evidence { lateness: &late, ..honest.clone() }, "changes left late: p99 20.0"),
-            (Evidence { wait: &late, ..honest.clone() }, "NOTIFYs waited"),
+            (Evidence { wait: &late, ..honest.clone() }, "NOTIFYs were answered late"),
             (Evidence { cpu_share_max: 0.96, ..honest.clone() }, "96 % of its core"),
             (Evidence { kernel_dropped_count: 3, ..honest.clone() }, "dropped 3 datagrams"),
             (Evidence { send_dropped_count: 2, ..honest.clone() }, "2 of our datagrams"),

@@ -389,6 +389,7 @@ fn open_sockets(scenario: &Scenario) -> Result<Vec<BatchSocket>, LoadError> {
     let options = SocketOptions {
         receive_buffer_bytes: (RECEIVE_BUFFERS_BYTES_MAX / count).clamp(256 << 10, 16 << 20),
         gro: true,
+        arrival_time: true,
         ..SocketOptions::default()
     };
     let sockets = (0..count).map(|index| {

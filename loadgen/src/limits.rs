@@ -48,6 +48,8 @@ pub const EXEC_RUNNING_MAX: usize = 32;
 pub const PUBLISH_WAITING_MAX: usize = 64;
 /// Answers waiting because of a `delay` profile, per thread.
 pub const DELAYED_ANSWER_MAX: usize = 1_000_000;
+/// Bodies of NOTIFYs that are answered and not read yet, per thread: some 30 ms of reading.
+pub const BACKLOG_BYTES_MAX: usize = 32 << 20;
 /// Watchers of a `null-target`.
 pub const NULL_WATCHER_COUNT_MAX: usize = 1_000_000;
 

@@ -303,8 +303,8 @@ pub struct Tally {
     pub first_notify: Times,
     /// Lateness of our own SUBSCRIBEs.
     pub subscribe_lateness: Times,
-    /// How long each NOTIFY of the change phase can have waited for us, at most: since its socket
-    /// was last seen empty, or the thread last slept. What we may have added to the latency.
+    /// How long each NOTIFY of the change phase waited for our answer, from the kernel's stamp on;
+    /// without one, since its socket was last seen empty or the thread last slept, at most.
     pub wait: Times,
     /// Why subscriptions failed.
     pub failures: BTreeMap<String, u64>,

@@ -25,7 +25,7 @@ pub struct Point {
     pub notify_count: u64,
     /// Changes sent.
     pub change_count: u64,
-    /// Longest wait of a NOTIFY for us.
+    /// Longest wait of a NOTIFY for our answer.
     pub wait_max_ns: Nanos,
     /// Greatest lateness of a change.
     pub late_max_ns: Nanos,
@@ -99,7 +99,7 @@ impl Series {
 }
 
 impl Point {
-    /// A NOTIFY has come that can have waited so long.
+    /// A NOTIFY was answered that had waited so long.
     pub fn take_notify(&mut self, wait_ns: Nanos) {
         self.notify_count += 1;
         self.wait_max_ns = self.wait_max_ns.max(wait_ns);

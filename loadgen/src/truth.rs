@@ -235,8 +235,9 @@ impl Timeline {
             }
             newest = Some(number);
             let replaced_ns = self.versions.get(slot + 1).map(|next| next.sent_ns);
-            let plausible =
-                replaced_ns.is_none_or(|at| now_ns.saturating_sub(at) <= ATTRIBUTION_WINDOW_NS);
+            // Bodies are judged some time after they came: what was not sent then is not meant.
+            let plausible = self.versions[slot].sent_ns <= now_ns
+                && replaced_ns.is_none_or(|at| now_ns.saturating_sub(at) <= ATTRIBUTION_WINDOW_NS);
             if plausible && oldest_plausible.is_none() {
                 oldest_plausible = Some(number);
             }

@@ -1,6 +1,7 @@
 //! The NOTIFY of a list: the rules of RFC 4662 section 5, and every member's lamp.
 
 use super::Generator;
+use super::backlog::Unread;
 use super::notify::{Member, Told};
 use crate::clock::Nanos;
 use crate::list_body::{self, EntryState, ListBody};
@@ -8,13 +9,8 @@ use crate::population::Watched;
 
 impl Generator {
     /// Takes the body of a list NOTIFY.
-    pub(super) fn take_list(
-        &mut self,
-        local: u32,
-        content_type: &[u8],
-        body: &[u8],
-        now_ns: Nanos,
-    ) {
+    pub(super) fn take_list(&mut self, unread: Unread, content_type: &[u8], body: &[u8]) {
+        let local = unread.local;
         if !content_type.to_ascii_lowercase().starts_with(b"multipart/") {
             self.tally.counts.not_a_list_count += 1;
             return;
@@ -32,7 +28,7 @@ impl Generator {
         counts.cid_unresolved_count += list.unresolved_count;
         counts.part_orphaned_count += list.orphan_count;
         let skipped = self.take_version(local, &list);
-        let news = self.take_members(local, &list, now_ns);
+        let news = self.take_members(local, &list, unread.arrived_ns);
         if list.is_full {
             let owed = std::mem::replace(&mut self.watcher(local).notify_owed, false);
             let counts = &mut self.tally.counts;
@@ -41,6 +37,7 @@ impl Generator {
         }
         if skipped && self.watcher(local).is_active() {
             self.tally.counts.resubscribed_count += 1;
+            let now_ns = self.clock.now();
             self.refresh(local, now_ns, now_ns);
         }
     }

@@ -1,8 +1,10 @@
 //! A generator thread: its sockets, its watchers, one loop.
 //!
 //! Threads share nothing but the step. Each owns a contiguous range of watchers and the sockets
-//! they live on, reads in batches, answers at once, and counts into its own [`Tally`].
+//! they live on, reads in batches, answers at once, reads bodies when nothing is left to answer
+//! ([`backlog`]), and counts into its own [`Tally`].
 
+mod backlog;
 mod list;
 mod notify;
 mod shared;
@@ -23,6 +25,7 @@ use lampfield_net::sys::{
     BatchSocket, Datagram, Poller, ReceiveBatch, pin_thread_to_core, thread_cpu_time, wait_writable,
 };
 
+use self::backlog::Backlog;
 pub use self::shared::{Live, Note, Shared, StepNumber, Totals};
 use self::steps::Sending;
 use self::timers::{Delayed, Refreshes, Transactions};
@@ -33,6 +36,7 @@ use crate::measure::Tally;
 use crate::outcome::LoadError;
 use crate::request::SubscribeShape;
 use crate::scenario::Scenario;
+use crate::scenario::step::StepKind;
 use crate::series::Point;
 use crate::truth::Timeline;
 use crate::watcher::{Edge, Stage, Watcher};
@@ -116,12 +120,16 @@ pub(crate) struct Generator {
     pub(crate) behaving: bool,
     /// When live quantiles are looked at again.
     quantiles_at_ns: Nanos,
-    /// When the thread last woke from a sleep: nothing was waiting then.
-    awake_ns: Nanos,
+    /// Bodies to be read.
+    backlog: Backlog,
+    /// When the thread last went to sleep and woke: nothing was there when it did.
+    slept_ns: Range<Nanos>,
     /// When each socket was last seen empty.
     drained_ns: Vec<Nanos>,
-    /// Since when the datagram in hand can have been waiting for us, at the earliest.
-    pub(crate) waiting_since_ns: Nanos,
+    /// Since when the datagram in hand has been waiting for us.
+    waiting_since_ns: Nanos,
+    /// The same of all NOTIFYs whose answers are queued.
+    unanswered_ns: Vec<Nanos>,
 }
 
 /// An answer that waits.
@@ -210,9 +218,11 @@ impl Generator {
             changes_step: 0,
             behaving: false,
             quantiles_at_ns: 0,
-            awake_ns: 0,
+            backlog: Backlog::default(),
+            slept_ns: 0..0,
             drained_ns: vec![0; sockets.len()],
             waiting_since_ns: 0,
+            unanswered_ns: Vec::new(),
             sockets,
             scenario,
         })
@@ -233,10 +243,11 @@ impl Generator {
         let mut ready = Vec::new();
         let mut costs = Vec::new();
         let mut mark = (self.clock.now(), thread_cpu_time(), 0);
-        self.awake_ns = mark.0;
+        self.slept_ns = mark.0..mark.0;
         while self.step <= self.scenario.steps.len() {
             let (step, start_ns) = self.shared.step();
             if step != self.step {
+                self.read_all();
                 costs.push(self.close_step(&mut mark));
                 self.open_step(step, start_ns);
             }
@@ -247,11 +258,12 @@ impl Generator {
             self.poller.wait(Duration::from_nanos(sleep_ns), &mut ready).map_err(broken)?;
             let after_ns = self.clock.now();
             if after_ns - before_ns > SLEPT_NS {
-                self.awake_ns = after_ns;
+                self.slept_ns = before_ns..after_ns;
             }
             for event in &ready {
                 self.receive(event.token as usize, &mut batch).map_err(broken)?;
             }
+            self.read_page();
         }
         self.tally.counts.truncated_count = batch.counts().truncated_count;
         self.tally.counts.send_dropped_count +=
@@ -299,6 +311,9 @@ impl Generator {
     }
 
     fn sleep_ns(&self) -> Nanos {
+        if !self.backlog.is_empty() {
+            return 0;
+        }
         let now_ns = self.clock.now();
         let paced_ns = match &self.pace {
             Some(Sending::Paced(pacer)) => pacer.next_ns(),
@@ -323,25 +338,48 @@ impl Generator {
         for _ in 0..RECEIVE_BURST_MAX {
             let asked_ns = self.clock.now();
             let count = self.sockets[socket].receive(batch)?;
-            self.waiting_since_ns = self.awake_ns.max(self.drained_ns[socket]);
+            // Nothing that is read now came earlier than this, whatever clocks say.
+            let empty_ns = self.slept_ns.start.max(self.drained_ns[socket]);
+            // Without a stamp, a NOTIFY may have waited since then, unless we slept meanwhile.
+            let waiting_since_ns = self.slept_ns.end.max(self.drained_ns[socket]);
             if count < BATCH_COUNT {
                 self.drained_ns[socket] = asked_ns;
             }
             if count == 0 {
                 break;
             }
-            let now_ns = self.clock.now();
             // What caused these datagrams was noted before they could be sent.
             self.take_notes();
+            let stamp = self.clock.stamp();
             for datagram in batch.datagrams() {
-                self.handle(socket as u16, datagram.peer, datagram.bytes, now_ns);
+                let arrived_ns = datagram.arrived.map(|at| stamp.nanos_of(at).max(empty_ns));
+                self.waiting_since_ns = arrived_ns.unwrap_or(waiting_since_ns);
+                let arrived_ns = arrived_ns.unwrap_or(stamp.now_ns);
+                self.handle(socket as u16, datagram.peer, datagram.bytes, arrived_ns);
             }
             self.flush();
+            self.take_waits();
+            while self.backlog.is_over() {
+                self.read_page();
+            }
             if count < BATCH_COUNT {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// The answers have left: notes how long each NOTIFY waited for its own.
+    fn take_waits(&mut self) {
+        let now_ns = self.clock.now();
+        let is_judged = matches!(self.kind(), Some(StepKind::Changes { .. }));
+        for since_ns in self.unanswered_ns.drain(..) {
+            let wait_ns = now_ns.saturating_sub(since_ns);
+            self.tally.series.at(now_ns).take_notify(wait_ns);
+            if is_judged {
+                self.tally.wait.record(wait_ns);
+            }
+        }
     }
 
     /// Whether the second reader should look at this message.

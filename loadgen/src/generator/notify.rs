@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use lampfield_wire::{CSeq, Framing, HeaderName, Message, NameAddr, SubscriptionState, Via};
 
 use super::Generator;
+use super::backlog::Unread;
 use super::subscribe::learn_dialog;
 use crate::answer::Answer;
 use crate::clock::{Nanos, nanos};
 use crate::lamp::Lamp;
 use crate::population::Watched;
 use crate::request::write_answer;
-use crate::scenario::step::StepKind;
 use crate::truth::Judgement;
 use crate::watcher::{Edge, Sequence, Stage, branch_hash};
 
@@ -46,7 +46,7 @@ pub(super) enum Told {
 }
 
 impl Generator {
-    /// Handles one datagram that was read at `now_ns`.
+    /// Handles one datagram that came at `now_ns`.
     pub(super) fn handle(&mut self, socket: u16, peer: SocketAddr, bytes: &[u8], now_ns: Nanos) {
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             // A keep-alive.
@@ -56,12 +56,15 @@ impl Generator {
             self.tally.counts.unparsable_count += 1;
             return;
         };
-        if self.second_reader_is_due() {
+        let is_sample = self.second_reader_is_due();
+        if is_sample {
             self.tally.second.compare(bytes, &message);
         }
         match (message.status(), message.method()) {
             (Some(status), _) => self.take_response(&message, status, now_ns),
-            (None, Some(b"NOTIFY")) => self.take_notify(socket, peer, &message, now_ns),
+            (None, Some(b"NOTIFY")) => {
+                self.take_notify(socket, peer, &message, now_ns, is_sample);
+            }
             (None, method) => {
                 self.tally.counts.other_request_count += 1;
                 let status = if method == Some(b"OPTIONS") { 200 } else { 405 };
@@ -70,7 +73,14 @@ impl Generator {
         }
     }
 
-    fn take_notify(&mut self, socket: u16, peer: SocketAddr, message: &Message<'_>, now_ns: Nanos) {
+    fn take_notify(
+        &mut self,
+        socket: u16,
+        peer: SocketAddr,
+        message: &Message<'_>,
+        now_ns: Nanos,
+        is_sample: bool,
+    ) {
         let Some(placed) = self.place(message) else {
             self.tally.counts.foreign_count += 1;
             self.answer(socket, peer, message, 481, false);
@@ -92,18 +102,14 @@ impl Generator {
             return;
         }
         self.tally.counts.notify_count += 1;
-        let wait_ns = self.clock.now().saturating_sub(self.waiting_since_ns);
-        self.tally.series.at(now_ns).take_notify(wait_ns);
-        if matches!(self.kind(), Some(StepKind::Changes { .. })) {
-            self.tally.wait.record(wait_ns);
-        }
+        self.unanswered_ns.push(self.waiting_since_ns);
         let taken = self.answer_as_profiled(local, socket, peer, message, now_ns);
         match sequence {
             Sequence::Reused => self.tally.counts.duplicate_count += 1,
             Sequence::Falling => self.tally.counts.out_of_order_count += 1,
             // Refused by our profile: the target did its part, but the watcher shows nothing.
             _ if !taken => self.mark_told(local, now_ns),
-            _ => self.take_state(local, message, now_ns),
+            _ => self.take_state(message, Unread { local, arrived_ns: now_ns, is_sample }),
         }
     }
 
@@ -121,8 +127,9 @@ impl Generator {
         known.then_some(Placed { local, cseq: cseq.number, branch_hash })
     }
 
-    /// What a NOTIFY in order says: the state of the subscription, and of the extension.
-    fn take_state(&mut self, local: u32, message: &Message<'_>, now_ns: Nanos) {
+    /// What a NOTIFY in order says: the state of the subscription, and of the extension, later.
+    fn take_state(&mut self, message: &Message<'_>, unread: Unread) {
+        let local = unread.local;
         let state = message.header(HeaderName::SubscriptionState);
         let Some(state) = state.and_then(|value| SubscriptionState::parse(value).ok()) else {
             self.tally.counts.unparsable_count += 1;
@@ -142,8 +149,12 @@ impl Generator {
             return;
         }
         learn_dialog(self.watcher(local), message, HeaderName::From);
-        self.take_body(local, message, now_ns);
-        self.mark_told(local, now_ns);
+        // A pending subscription may have nothing to say yet; the end of the run notices.
+        if !message.body().is_empty() {
+            let content_type = message.header(HeaderName::ContentType).unwrap_or_default();
+            self.backlog.push(unread, content_type, message.body());
+        }
+        self.mark_told(local, unread.arrived_ns);
     }
 
     fn mark_told(&mut self, local: u32, now_ns: Nanos) {
@@ -156,17 +167,14 @@ impl Generator {
         }
     }
 
-    fn take_body(&mut self, local: u32, message: &Message<'_>, now_ns: Nanos) {
-        if message.body().is_empty() {
-            // A pending subscription may have nothing to say yet; the end of the run notices.
-            return;
-        }
-        let content_type = message.header(HeaderName::ContentType).unwrap_or_default();
+    /// Reads a body that has waited.
+    pub(super) fn take_body(&mut self, unread: Unread, content_type: &[u8], body: &[u8]) {
+        let Unread { local, arrived_ns, .. } = unread;
         match self.watcher(local).watched {
             Watched::Single(extension) => {
                 let owed = self.watcher(local).notify_owed;
                 let member = Member { local, place: 0, extension };
-                let told = self.take_document(member, content_type, message.body(), owed, now_ns);
+                let told = self.take_document(member, content_type, body, owed, arrived_ns);
                 // News may come between the refresh and its NOTIFY, so only a repeat pays the debt.
                 if told == Some(Told::Nothing) && owed {
                     self.tally.counts.refresh_notify_count += 1;
@@ -175,7 +183,7 @@ impl Generator {
                     self.tally.counts.duplicate_count += 1;
                 }
             }
-            Watched::List(_) => self.take_list(local, content_type, message.body(), now_ns),
+            Watched::List(_) => self.take_list(unread, content_type, body),
         }
     }
 

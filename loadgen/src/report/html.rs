@@ -125,7 +125,7 @@ fn plots(report: &Report, latency: &Times, out: &mut String) {
     }
     let own = vec![
         line("lateness of changes", |point| Some(point.late_ms)),
-        line("NOTIFY waiting for us", |point| Some(point.wait_ms)),
+        line("NOTIFY to our answer", |point| Some(point.wait_ms)),
     ];
     out.push_str(&over_time("The generator's own lateness", "ms, at most", false, own).svg());
     out.push_str("</div>\n");

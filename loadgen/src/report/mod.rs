@@ -317,7 +317,7 @@ pub struct SeriesPoint {
     pub max_ms: Option<f64>,
     /// Greatest lateness of a change.
     pub late_ms: f64,
-    /// Longest wait of a NOTIFY for us, at most.
+    /// Longest time from a NOTIFY to our answer.
     pub wait_ms: f64,
 }
 
@@ -332,7 +332,7 @@ pub struct GeneratorPart {
     pub lateness: Option<Quantiles>,
     /// Lateness of SUBSCRIBEs.
     pub subscribe_lateness: Option<Quantiles>,
-    /// How long each NOTIFY can have waited for us, at most.
+    /// Time from each NOTIFY to our answer.
     pub wait: Option<Quantiles>,
     /// CPU share of the busiest thread in the change phase.
     pub cpu_share_max: f64,

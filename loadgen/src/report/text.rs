@@ -154,7 +154,7 @@ fn write_latency(report: &Report, out: &mut String) -> Result {
     }
     write_row("own lateness of SUBSCRIBEs", report.generator.subscribe_lateness.as_ref(), out)?;
     write_row("own lateness of changes", report.generator.lateness.as_ref(), out)?;
-    write_row("NOTIFY waiting for us, at most", report.generator.wait.as_ref(), out)?;
+    write_row("NOTIFY to our answer", report.generator.wait.as_ref(), out)?;
     writeln!(out)
 }
 
