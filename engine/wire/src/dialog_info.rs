@@ -4,6 +4,8 @@
 //! the RFC calls `pval`.
 
 use crate::facts::{FactsError, NS_DIALOG_INFO, owned};
+use crate::limits::DIALOG_COUNT_MAX;
+use crate::presence_document::refuse_twice;
 use crate::xml::{XmlElement, XmlVisitor, visit};
 
 /// The facts of one dialog-info document.
@@ -61,34 +63,70 @@ impl DialogInfoFacts {
     /// [`FactsError`]: no XML, another document, no entity, version or state, or a dialog
     /// without a state. A dialog without an id is read (some peers write it).
     pub fn parse(document: &[u8]) -> Result<DialogInfoFacts, FactsError> {
-        let mut visitor = Visitor::default();
-        visit(document, &mut visitor)?;
-        let Some(root) = visitor.root else {
-            return Err(FactsError::WrongRoot { expected: "dialog-info" });
-        };
-        let Root { version: Some(version), is_full: Some(is_full), entity } = root else {
+        let (root, dialogs) = read(document)?;
+        let Root { version: Some(version), is_full: Some(is_full), entity, .. } = root else {
             return Err(FactsError::Missing { what: "dialog-info version or state" });
         };
-        if entity.is_empty() {
-            return Err(FactsError::Missing { what: "dialog-info entity" });
-        }
-        let mut dialogs = visitor.dialogs;
-        for dialog in &mut dialogs {
-            for text in [&mut dialog.state, &mut dialog.local.identity, &mut dialog.remote.identity]
-            {
-                *text = text.trim().to_owned();
-            }
-            if dialog.state.is_empty() {
-                return Err(FactsError::Missing { what: "dialog state" });
-            }
-        }
         Ok(DialogInfoFacts { version, is_full, entity, dialogs })
     }
+
+    /// Reads a document somebody publishes. Proxies leave the version to the server (0 then), and
+    /// one without a `state` is full.
+    ///
+    /// # Errors
+    ///
+    /// [`FactsError`]: no XML, another document, no entity, a version or state that cannot be
+    /// read, a dialog in no known state, an id that comes twice, or too many dialogs.
+    pub fn parse_published(document: &[u8]) -> Result<DialogInfoFacts, FactsError> {
+        const STATES: [&str; 5] = ["trying", "proceeding", "early", "confirmed", "terminated"];
+        let (root, dialogs) = read(document)?;
+        if root.version.is_none() && root.has_version {
+            return Err(FactsError::Missing { what: "dialog-info version" });
+        }
+        if root.is_full.is_none() && root.has_state {
+            return Err(FactsError::Missing { what: "dialog-info state" });
+        }
+        if dialogs.len() > DIALOG_COUNT_MAX {
+            return Err(FactsError::TooMany { what: "dialogs", max: DIALOG_COUNT_MAX });
+        }
+        if dialogs.iter().any(|dialog| !STATES.contains(&dialog.state.as_str())) {
+            return Err(FactsError::Missing { what: "dialog state" });
+        }
+        refuse_twice("dialog id", dialogs.iter().map(|dialog| dialog.id.as_str()))?;
+        let (version, is_full) = (root.version.unwrap_or(0), root.is_full.unwrap_or(true));
+        Ok(DialogInfoFacts { version, is_full, entity: root.entity, dialogs })
+    }
+}
+
+/// Root and dialogs of a document.
+fn read(document: &[u8]) -> Result<(Root, Vec<DialogFacts>), FactsError> {
+    let mut visitor = Visitor::default();
+    visit(document, &mut visitor)?;
+    let Some(root) = visitor.root else {
+        return Err(FactsError::WrongRoot { expected: "dialog-info" });
+    };
+    if root.entity.is_empty() {
+        return Err(FactsError::Missing { what: "dialog-info entity" });
+    }
+    let mut dialogs = visitor.dialogs;
+    for dialog in &mut dialogs {
+        for text in [&mut dialog.state, &mut dialog.local.identity, &mut dialog.remote.identity] {
+            *text = text.trim().to_owned();
+        }
+        if dialog.state.is_empty() {
+            return Err(FactsError::Missing { what: "dialog state" });
+        }
+    }
+    Ok((root, dialogs))
 }
 
 struct Root {
     version: Option<u32>,
+    /// Whether there is a `version`, readable or not.
+    has_version: bool,
     is_full: Option<bool>,
+    /// Whether there is a `state`, readable or not.
+    has_state: bool,
     entity: String,
 }
 
@@ -102,6 +140,8 @@ impl Visitor {
     fn open_root(&mut self, element: &XmlElement) {
         self.root = Some(Root {
             version: element.attribute("version").and_then(|version| version.trim().parse().ok()),
+            has_version: element.attribute("version").is_some(),
+            has_state: element.attribute("state").is_some(),
             is_full: match element.attribute("state") {
                 Some("full") => Some(true),
                 Some("partial") => Some(false),

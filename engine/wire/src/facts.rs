@@ -31,6 +31,12 @@ pub enum FactsError {
         /// Which part.
         what: &'static str,
     },
+    /// An id that names two things.
+    #[error("{what} appears twice")]
+    Twice {
+        /// Which id.
+        what: &'static str,
+    },
     /// More of something than is kept.
     #[error("document has more than {max} {what}")]
     TooMany {

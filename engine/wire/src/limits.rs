@@ -68,6 +68,18 @@ pub const LIST_DEPTH_MAX: usize = MULTIPART_DEPTH_MAX;
 /// Entries, references and lists of one document. Address books of phones have hundreds.
 pub const LIST_ITEM_COUNT_MAX: usize = 2048;
 
+/// Tuples of one published presence document. A phone writes one, a proxy one for every contact.
+pub const PRESENCE_TUPLE_COUNT_MAX: usize = 64;
+
+/// Persons of one published presence document; there is one, and a lenient publisher's second.
+pub const PRESENCE_PERSON_COUNT_MAX: usize = 16;
+
+/// Activities of one person. RFC 4480 has 27.
+pub const PRESENCE_ACTIVITY_COUNT_MAX: usize = 32;
+
+/// Dialogs of one published dialog-info document: the calls of one extension.
+pub const DIALOG_COUNT_MAX: usize = 256;
+
 /// Line of an AMI request with its line end (reference: Asterisk's manager).
 pub const AMI_LINE_BYTES_MAX: usize = 1024;
 

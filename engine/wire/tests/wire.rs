@@ -16,6 +16,8 @@ mod lists;
 mod mutation;
 #[path = "wire/oracle.rs"]
 mod oracle;
+#[path = "wire/publications.rs"]
+mod publications;
 #[path = "wire/regressions.rs"]
 mod regressions;
 #[path = "wire/scan.rs"]

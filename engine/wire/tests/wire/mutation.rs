@@ -11,11 +11,11 @@ use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use lampfield_wire::{
     AmiReader, CSeq, ContentDisposition, DialogInfoFacts, EncodingError, Essentials, Event, Frame,
-    Framing, HeaderName, MediaType, Message, Multipart, NameAddr, PidfFacts, Rate, ResourceLists,
-    RlmiFacts, RlsServices, SubscriptionState, SuppressIfMatch, UserBuffer, Via, Warning,
-    XpidfFacts, canonical_uri, decode_content, decode_user, escape_log, host_address, limits,
-    next_frame, parse_expires, push_header, push_xml, response_key, split_list, split_params,
-    split_uri,
+    Framing, HeaderName, MediaType, Message, Multipart, NameAddr, PidfFacts, PresenceDocument,
+    Rate, ResourceLists, RlmiFacts, RlsServices, SubscriptionState, SuppressIfMatch, UserBuffer,
+    Via, Warning, XpidfFacts, canonical_uri, decode_content, decode_user, escape_log, host_address,
+    limits, next_frame, parse_expires, push_header, push_xml, response_key, split_list,
+    split_params, split_uri,
 };
 
 use crate::captures::{every_message, folder};
@@ -211,6 +211,15 @@ fn read_document(document: &[u8]) {
     let _ = PidfFacts::parse(document);
     let _ = XpidfFacts::parse(document);
     let _ = DialogInfoFacts::parse(document);
+    if let Ok(presence) = PresenceDocument::parse(document) {
+        assert!(presence.tuples.len() <= limits::PRESENCE_TUPLE_COUNT_MAX);
+        assert!(presence.persons.len() <= limits::PRESENCE_PERSON_COUNT_MAX);
+        assert_eq!(PidfFacts::parse(document).map(|facts| facts.entity), Ok(presence.entity));
+    }
+    if let Ok(info) = DialogInfoFacts::parse_published(document) {
+        assert!(info.dialogs.len() <= limits::DIALOG_COUNT_MAX);
+        assert!(!info.entity.is_empty() && info.dialogs.iter().all(|dialog| dialog.state != ""));
+    }
     if let Ok(facts) = RlmiFacts::parse(document) {
         let mut instances = facts.resources.iter().flat_map(|resource| &resource.instances);
         assert!(!facts.uri.is_empty() && instances.all(|instance| !instance.id.is_empty()));
@@ -333,6 +342,19 @@ impl Corpus {
     fn load() -> Corpus {
         let bytes = |files: Vec<(String, Vec<u8>)>| files.into_iter().map(|(_, bytes)| bytes);
         let mut documents = vec![
+            br#"<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="pres:a@b"
+                xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model"
+                xmlns:r="urn:ietf:params:xml:ns:pidf:rpid"><note>n</note>
+                <tuple id="t1"><status><basic>open</basic></status><note>m</note></tuple>
+                <tuple id="digium-presence"><status><digium_presence type="away" subtype="s">x
+                </digium_presence></status></tuple><dm:person id="p"><r:activities><r:note>k</r:note>
+                <r:meeting/><r:away/></r:activities><dm:note>l</dm:note></dm:person></presence>"#
+                .to_vec(),
+            br#"<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" state="partial"
+                entity="sip:a@b"><dialog id="c.0a" call-id="c" local-tag="t" remote-tag="u"
+                direction="recipient"><state>early</state><remote><identity display="X">sip:x@y
+                </identity><target uri="sip:x@y"/></remote></dialog></dialog-info>"#
+                .to_vec(),
             br#"<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists"><list name="a">
                 <display-name>A</display-name><entry uri="sip:a@b"/><entry uri="tel:1"/>
                 <list><entry-ref ref="c"/></list><external anchor="http://d"/></list>
