@@ -1,6 +1,8 @@
 //! The stage of the benchmarks: one shard, and watchers that answer. No network, no executor.
 #![forbid(unsafe_code)]
 
+pub mod crowd;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,0 +1,124 @@
+//! Bytes per subscription and per list edge: one shard, no sockets, everything counted.
+//!
+//! `memory` runs all scenarios, each in a process of its own; `memory SCENARIO COUNT` one of them.
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use lampfield_benches::crowd::{Crowd, Paths, Plan};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
+
+/// Scenario, watchers, and members of each watcher's list.
+const SCENARIOS: [(&str, usize, usize); 10] = [
+    ("edge", 100_000, 0),
+    ("phones-of-10", 100_000, 0),
+    ("distinct", 100_000, 0),
+    ("edge", 1_000_000, 0),
+    ("phones-of-10", 1_000_000, 0),
+    ("distinct", 1_000_000, 0),
+    ("list", 20_000, 10),
+    ("list", 20_000, 50),
+    ("list", 20_000, 200),
+    ("own-list", 20_000, 50),
+];
+
+/// Memory in use.
+#[derive(Clone, Copy)]
+struct Used {
+    allocated: usize,
+    resident: usize,
+}
+
+fn used() -> Used {
+    let stats = ALLOCATOR.stats();
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
+    Used {
+        allocated: stats.bytes_allocated.saturating_sub(stats.bytes_deallocated),
+        resident: pages.unwrap_or(0) * 4096,
+    }
+}
+
+/// Bytes for each of `count`, allocated and resident.
+fn told(before: Used, after: Used, count: usize) -> String {
+    let each = |before: usize, after: usize| (after as f64 - before as f64) / count as f64;
+    format!(
+        "{:8.1} {:8.1}",
+        each(before.allocated, after.allocated),
+        each(before.resident, after.resident)
+    )
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, scenario, numbers @ ..] = &arguments[..] else { return };
+    let numbers: Vec<usize> = numbers.iter().filter_map(|n| n.parse().ok()).collect();
+    match (scenario.as_str(), &numbers[..]) {
+        ("all", _) => all(&arguments[0]),
+        (scenario, [count]) => run(scenario, *count, 0),
+        (scenario, [count, members]) => run(scenario, *count, *members),
+        _ => eprintln!("usage: memory all | memory SCENARIO COUNT [MEMBERS]"),
+    }
+}
+
+fn all(program: &str) {
+    println!("bytes for each subscription: allocated and resident");
+    println!("                                 first 32 s         settled            left");
+    for (scenario, count, members) in SCENARIOS {
+        let arguments = [scenario.to_owned(), count.to_string(), members.to_string()];
+        let status = std::process::Command::new(program).args(arguments).status();
+        if !status.is_ok_and(|status| status.success()) {
+            eprintln!("{scenario} {count} failed");
+        }
+    }
+}
+
+fn run(scenario: &str, count: usize, member_count: usize) {
+    let is_list = member_count > 0;
+    let paths = match scenario {
+        "phones-of-10" => Paths::Phones(10),
+        "distinct" => Paths::Phones(1),
+        _ => Paths::Edge,
+    };
+    let list_count = match scenario {
+        "own-list" => count,
+        _ => count.min(1000) * usize::from(is_list),
+    };
+    let plan = Plan { extension_count: 1000, member_count, list_count, paths };
+    let mut crowd = Crowd::new(plan);
+    // Extensions, their documents and their parts are there before.
+    let first = if is_list { list_count.min(1000) } else { plan.extension_count };
+    crowd.subscribe(0, first);
+    crowd.pass(Duration::from_secs(33));
+    let before = used();
+    let begun = Instant::now();
+    crowd.subscribe(first, first + count);
+    let (took, fresh) = (begun.elapsed(), used());
+    crowd.pass(Duration::from_secs(33));
+    let settled = used();
+    let (mut change, mut notify_count) = (Duration::ZERO, 0);
+    let mut answers = Duration::ZERO;
+    for extension in 0..if is_list { 10 } else { 100 } {
+        let (took, told_count) = crowd.change(extension);
+        (change, notify_count) = (change + took, notify_count + told_count);
+        answers += crowd.answer();
+    }
+    let live = crowd.stats();
+    crowd.unsubscribe(first, first + count);
+    crowd.pass(Duration::from_secs(33));
+    let left = used();
+    println!(
+        "{scenario:>12} {count:>8} x{member_count:<4} {}  {}  {}   {:.2} us/subscribe, \
+         {:.0} + {:.0} ns/notify",
+        told(before, fresh, count),
+        told(before, settled, count),
+        told(before, left, count),
+        took.as_secs_f64() * 1e6 / count as f64,
+        change.as_secs_f64() * 1e9 / notify_count.max(1) as f64,
+        answers.as_secs_f64() * 1e9 / notify_count.max(1) as f64,
+    );
+    assert_eq!(live.subscription_count, (first + count) as u64);
+}
