@@ -4,7 +4,8 @@
 use crate::extension::{ExtensionId, Group};
 use crate::rls::PartId;
 use crate::slab::Slab;
-use crate::subscription::{Lifecycle, Reason, Subscription, Watched};
+use crate::subscription::{Lifecycle, Reason, Subscription};
+use crate::timer::Fired;
 use crate::{Outputs, Shard, Time};
 
 /// What a fan-out walks.
@@ -83,7 +84,7 @@ impl Shard {
         for _ in 0..self.config.limits.notify_per_turn_max.max(1) {
             let Some((slot, check)) = self.paces.pop_due(now) else { return };
             let subscription = self.subscriptions.get_mut(slot).filter(|s| s.tag.check == check);
-            let pace = subscription.and_then(|s| s.pace.as_mut());
+            let pace = subscription.and_then(|s| s.pace_mut());
             match pace.map(|pace| pace.fired(now)) {
                 Some(Some(at)) => self.paces.arm(at, slot, check),
                 Some(None) => self.kick_if_news(slot, now, out),
@@ -98,15 +99,14 @@ impl Shard {
         let mut visits_left = VISITS_PER_TURN_MAX;
         let sent_max = self.sent_max();
         while self.stats.counters.notify_sent < sent_max {
-            let Some((slot, check)) = self.expiries.pop_due(now, &mut visits_left) else { return };
-            let Some(subscription) = self.subscriptions.get_mut(slot) else { continue };
-            let is_stale = u64::from(subscription.armed_at_s) > now.as_secs();
-            if is_stale || subscription.tag.check != check {
+            let Some(fired) = self.expiries.pop_due(now, &mut visits_left) else { return };
+            let Fired { at_s, slot, check } = fired;
+            let Some(subscription) = self.subscriptions.get(slot) else { continue };
+            if !subscription.is_armed_for(at_s) || subscription.tag.check != check {
                 continue;
             }
             if u64::from(subscription.expires_at_s) > now.as_secs() {
-                subscription.armed_at_s = subscription.expires_at_s;
-                self.expiries.arm(u64::from(subscription.expires_at_s), slot, check);
+                self.arm_expiry(slot);
             } else if subscription.state == Lifecycle::Active {
                 self.end_subscription(slot, Reason::Timeout, now, out);
                 self.kick(slot, now, out);
@@ -119,7 +119,8 @@ impl Shard {
         let mut visits_left = VISITS_PER_TURN_MAX;
         let sent_max = self.sent_max();
         while self.stats.counters.notify_sent < sent_max {
-            let Some((slot, check)) = self.probes.pop_due(now, &mut visits_left) else { return };
+            let Some(fired) = self.probes.pop_due(now, &mut visits_left) else { return };
+            let Fired { slot, check, .. } = fired;
             let is_owed = self.subscriptions.get(slot).is_some_and(|s| {
                 s.tag.check == check && s.owed && s.in_flight.is_none() && !s.is_waiting
             });
@@ -215,9 +216,7 @@ fn sort_by_hop(group: &mut Group, subscriptions: &mut Slab<Subscription>) {
     keys.sort_unstable();
     for (position, (&key, watcher)) in keys.iter().zip(&mut group.watchers).enumerate() {
         *watcher = key as u32;
-        if let Watched::Extension(seat) = &mut subscriptions[*watcher].watched {
-            seat.position = position as u32;
-        }
+        subscriptions[*watcher].set_position(position as u32);
     }
     group.misplaced_count = 0;
 }

@@ -6,11 +6,11 @@
 //! counting when its first retransmission is due, and so delays nobody else.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::rc::Rc;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::Time;
-use crate::flow::{Flow, Transport};
+use crate::flow::{ConnectionId, Flow, Transport};
+use crate::index::give_back_room;
 use crate::limits::Limits;
 use crate::slab::Slab;
 
@@ -46,16 +46,34 @@ impl LocalRuns {
     }
 }
 
-/// One next hop.
+/// One next hop. A hundred thousand phones are as many of them, so it is small: what only matters
+/// while several subscriptions share one is in its [`Window`].
 #[derive(Debug)]
 pub(crate) struct Hop {
-    pub(crate) flow: Flow,
-    pub(crate) runs: Rc<LocalRuns>,
+    peer: Peer,
+    connection: ConnectionId,
     /// Subscriptions that go there.
     subscription_count: u32,
-    /// Unanswered NOTIFYs younger than T1.
+    /// Place of our own address in [`Hops::runs`].
+    runs: u16,
+    /// `None` while one subscription alone goes there: it has one NOTIFY in flight at most.
+    window: Option<Box<Window>>,
+}
+
+/// A peer's address, packed.
+#[derive(Clone, Copy, Debug)]
+enum Peer {
+    V4(SocketAddrV4),
+    /// A slot of [`Hops::long`].
+    V6(u32),
+}
+
+/// Unanswered NOTIFYs to one next hop.
+#[derive(Debug)]
+struct Window {
+    /// Those younger than T1.
     in_flight: u32,
-    window: u32,
+    size: u32,
     acked: u32,
     lost: u32,
     judged_at: Time,
@@ -64,10 +82,6 @@ pub(crate) struct Hop {
 }
 
 impl Hop {
-    pub(crate) fn is_reliable(&self) -> bool {
-        self.flow.transport != Transport::Udp
-    }
-
     /// Whether several subscriptions go there.
     pub(crate) fn is_shared(&self) -> bool {
         self.subscription_count > 1
@@ -75,56 +89,83 @@ impl Hop {
 
     /// Takes a place in the window, if there is one and nobody waits.
     pub(crate) fn try_take(&mut self) -> bool {
-        let free = self.in_flight < self.window && self.waiting.is_empty();
-        self.in_flight += u32::from(free);
+        let Some(window) = &mut self.window else { return true };
+        let free = window.in_flight < window.size && window.waiting.is_empty();
+        window.in_flight += u32::from(free);
         free
     }
 
     /// Waits for a place.
     pub(crate) fn wait(&mut self, slot: u32) {
-        self.waiting.push_back(slot);
+        if let Some(window) = &mut self.window {
+            window.waiting.push_back(slot);
+        }
     }
 
     /// An answer came: gives the places back, and lets the window grow while it is the bound.
     pub(crate) fn acked(&mut self, places: u16, limits: &Limits) {
-        self.give_back(places);
-        self.acked += 1;
-        if !self.waiting.is_empty() && self.window < limits.hop_window_max {
-            self.window += 1;
+        let Some(window) = &mut self.window else { return };
+        window.give_back(places);
+        window.acked += 1;
+        if !window.waiting.is_empty() && window.size < limits.hop_window_max {
+            window.size += 1;
         }
     }
 
     /// T1 passed without an answer: gives the places back, and shrinks the window if that happens
     /// to more than one NOTIFY in eight.
     pub(crate) fn lost(&mut self, places: u16, now: Time, limits: &Limits) {
-        self.give_back(places);
-        self.lost += 1;
-        if now.since(self.judged_at) < limits.t1 {
+        let Some(window) = &mut self.window else { return };
+        window.give_back(places);
+        window.lost += 1;
+        if now.since(window.judged_at) < limits.t1 {
             return;
         }
-        if self.lost.saturating_mul(8) > self.acked {
-            self.window = (self.window / 2).max(limits.hop_window_initial.min(16)).max(1);
+        if window.lost.saturating_mul(8) > window.acked {
+            window.size = (window.size / 2).max(limits.hop_window_initial.min(16)).max(1);
         }
-        (self.acked, self.lost, self.judged_at) = (0, 0, now);
+        (window.acked, window.lost, window.judged_at) = (0, 0, now);
     }
 
     /// The places of a NOTIFY that will not be answered any more are given back.
     pub(crate) fn give_back(&mut self, places: u16) {
-        self.in_flight = self.in_flight.saturating_sub(u32::from(places));
+        if let Some(window) = &mut self.window {
+            window.give_back(places);
+        }
     }
 
     /// The subscription that waited longest, if there is a place for it.
     pub(crate) fn next_waiting(&mut self) -> Option<u32> {
-        if self.in_flight >= self.window {
+        let window = self.window.as_mut()?;
+        if window.in_flight >= window.size {
             return None;
         }
-        self.waiting.pop_front()
+        window.waiting.pop_front()
     }
 
     /// Takes places for one that waited, or more for a long NOTIFY: it may reach beyond the
     /// window's end.
     pub(crate) fn take(&mut self, places: u16) {
-        self.in_flight += u32::from(places);
+        if let Some(window) = &mut self.window {
+            window.in_flight += u32::from(places);
+        }
+    }
+}
+
+impl Window {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            in_flight: 0,
+            size: limits.hop_window_initial.max(1),
+            acked: 0,
+            lost: 0,
+            judged_at: Time::ZERO,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn give_back(&mut self, places: u16) {
+        self.in_flight = self.in_flight.saturating_sub(u32::from(places));
     }
 }
 
@@ -133,49 +174,50 @@ impl Hop {
 pub(crate) struct Hops {
     hops: Slab<Hop>,
     index: hashbrown::HashTable<HopId>,
-    runs: Vec<Rc<LocalRuns>>,
+    /// Addresses that are longer than a hop has room for.
+    long: Slab<SocketAddrV6>,
+    runs: Vec<LocalRuns>,
     hasher: ahash::RandomState,
 }
 
 impl Hops {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = ahash::RandomState::with_seeds(seed, 1, 2, 0x686f70);
-        Self { hops: Slab::default(), index: hashbrown::HashTable::new(), runs: Vec::new(), hasher }
+        let (hops, index, long) = (Slab::default(), hashbrown::HashTable::new(), Slab::default());
+        Self { hops, index, long, runs: Vec::new(), hasher }
     }
 
     /// The hop of `flow`, counted as used by one more subscription.
     pub(crate) fn acquire(&mut self, flow: Flow, limits: &Limits) -> HopId {
         let hash = self.hasher.hash_one(flow);
-        if let Some(&id) = self.index.find(hash, |&id| self.hops[id].flow == flow) {
-            self.hops[id].subscription_count += 1;
+        if let Some(&id) = self.index.find(hash, |&id| self.flow(id) == flow) {
+            let hop = &mut self.hops[id];
+            hop.subscription_count += 1;
+            hop.window.get_or_insert_with(|| Box::new(Window::new(limits)));
             return id;
         }
         let runs = self.runs_of(flow);
-        let id = self.hops.insert(Hop {
-            flow,
-            runs,
-            subscription_count: 1,
-            in_flight: 0,
-            window: limits.hop_window_initial.max(1),
-            acked: 0,
-            lost: 0,
-            judged_at: Time::ZERO,
-            waiting: VecDeque::new(),
-        });
-        let Self { hops, index, hasher, .. } = self;
-        index.insert_unique(hash, id, |&id| hasher.hash_one(hops[id].flow));
+        let peer = match flow.peer {
+            SocketAddr::V4(peer) => Peer::V4(peer),
+            SocketAddr::V6(peer) => Peer::V6(self.long.insert(peer)),
+        };
+        let connection = flow.connection;
+        let id =
+            self.hops.insert(Hop { peer, connection, subscription_count: 1, runs, window: None });
+        let Self { hops, index, long, runs, hasher } = self;
+        let flow_of = |&id: &HopId| flow_of(&hops[id], long, runs);
+        index.insert_unique(hash, id, |id| hasher.hash_one(flow_of(id)));
         id
     }
 
-    /// The runs of our own address; a node has a handful of addresses.
-    fn runs_of(&mut self, flow: Flow) -> Rc<LocalRuns> {
-        let same =
-            |runs: &&Rc<LocalRuns>| (runs.transport, runs.local) == (flow.transport, flow.local);
-        if let Some(runs) = self.runs.iter().find(same) {
-            return Rc::clone(runs);
-        }
-        self.runs.push(Rc::new(LocalRuns::new(flow)));
-        Rc::clone(&self.runs[self.runs.len() - 1])
+    /// The place of our own address's runs; a node has a handful of addresses.
+    fn runs_of(&mut self, flow: Flow) -> u16 {
+        let same = |runs: &LocalRuns| (runs.transport, runs.local) == (flow.transport, flow.local);
+        let place = self.runs.iter().position(same).unwrap_or_else(|| {
+            self.runs.push(LocalRuns::new(flow));
+            self.runs.len() - 1
+        });
+        place as u16
     }
 
     /// One subscription less; an unused hop is forgotten.
@@ -185,16 +227,35 @@ impl Hops {
         if hop.subscription_count > 0 {
             return;
         }
-        let hash = self.hasher.hash_one(hop.flow);
+        let hash = self.hasher.hash_one(self.flow(id));
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == id) {
             entry.remove();
         }
-        self.hops.remove(id);
+        if let Some(Hop { peer: Peer::V6(long), .. }) = self.hops.remove(id) {
+            self.long.remove(long);
+        }
+        let Self { hops, index, long, runs, hasher } = self;
+        give_back_room(index, |&id| hasher.hash_one(flow_of(&hops[id], long, runs)));
     }
 
     /// Hops in use: 0 when the last subscription is gone.
     pub(crate) fn len(&self) -> u32 {
         self.hops.len()
+    }
+
+    /// The path to a hop.
+    pub(crate) fn flow(&self, id: HopId) -> Flow {
+        flow_of(&self.hops[id], &self.long, &self.runs)
+    }
+
+    /// Header bytes that depend on our own address on the way to a hop.
+    pub(crate) fn runs(&self, id: HopId) -> &LocalRuns {
+        &self.runs[usize::from(self.hops[id].runs)]
+    }
+
+    /// Whether what is sent there arrives, in order, or the connection ends.
+    pub(crate) fn is_reliable(&self, id: HopId) -> bool {
+        self.runs(id).transport != Transport::Udp
     }
 
     pub(crate) fn get(&self, id: HopId) -> &Hop {
@@ -206,9 +267,34 @@ impl Hops {
     }
 }
 
+fn flow_of(hop: &Hop, long: &Slab<SocketAddrV6>, runs: &[LocalRuns]) -> Flow {
+    let LocalRuns { transport, local, .. } = runs[usize::from(hop.runs)];
+    let peer = match hop.peer {
+        Peer::V4(peer) => peer.into(),
+        Peer::V6(peer) => long[peer].into(),
+    };
+    Flow { transport, local, peer, connection: hop.connection }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hop_is_small_and_has_the_flow_it_was_made_with() {
+        assert_eq!(size_of::<Hop>(), 32);
+        let mut hops = Hops::new(1);
+        let local = "[2001:db8::1]:5060".parse().expect("an address");
+        let peer = "[2001:db8::2]:5061".parse().expect("an address");
+        let connection = ConnectionId { shard: 3, serial: 7 };
+        let long = Flow { transport: Transport::Tcp, local, peer, connection };
+        for flow in [flow(1), long, Flow { connection: Default::default(), ..long }] {
+            let id = hops.acquire(flow, &Limits::default());
+            assert_eq!(hops.flow(id), flow);
+            hops.release(id);
+            assert_eq!((hops.len(), hops.long.len()), (0, 0));
+        }
+    }
 
     fn flow(port: u16) -> Flow {
         Flow {
@@ -231,16 +317,19 @@ mod tests {
         assert_eq!((a == again, a == b, hops.len()), (true, false, 2));
         hops.release(a);
         hops.release(b);
-        assert_eq!((hops.len(), hops.get(a).flow), (1, flow(1)));
+        assert_eq!((hops.len(), hops.flow(a)), (1, flow(1)));
         hops.release(again);
         assert_eq!(hops.len(), 0);
     }
 
     #[test]
     fn the_window_grows_with_answers_shrinks_with_losses_and_serves_in_order() {
+        let size = |hop: &Hop| hop.window.as_ref().map_or(0, |window| window.size);
         let limits = Limits { hop_window_initial: 2, hop_window_max: 3, ..Limits::default() };
         let mut hops = Hops::new(1);
         let id = hops.acquire(flow(1), &limits);
+        assert!((0..9).all(|_| hops.get_mut(id).try_take()), "one alone needs no window");
+        hops.acquire(flow(1), &limits);
         let hop = hops.get_mut(id);
         assert_eq!([hop.try_take(), hop.try_take(), hop.try_take()], [true, true, false]);
         (10..13).for_each(|slot| hop.wait(slot));
@@ -249,8 +338,8 @@ mod tests {
             assert_eq!(hop.next_waiting(), Some(waited));
             hop.take(1);
         }
-        assert_eq!((hop.next_waiting(), hop.window), (None, 3));
+        assert_eq!((hop.next_waiting(), size(hop)), (None, 3));
         hop.lost(1, Time::from_secs(10), &limits);
-        assert_eq!(hop.window, 2, "one lost, one answered: halved, but not below the start");
+        assert_eq!(size(hop), 2, "one lost, one answered: halved, but not below the start");
     }
 }

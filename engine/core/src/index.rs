@@ -2,20 +2,23 @@
 
 use std::net::IpAddr;
 
+use hashbrown::HashTable;
+
 use crate::config::{Config, EndpointId};
+use crate::limits::Limits;
 use crate::placement::TenantId;
 
 /// Endpoints that may subscribe, by tenant and name. Holds numbers, and asks the configuration it
 /// was made from for the names.
 #[derive(Debug)]
 pub(crate) struct EndpointIndex {
-    table: hashbrown::HashTable<EndpointId>,
+    table: HashTable<EndpointId>,
     hasher: ahash::RandomState,
 }
 
 impl EndpointIndex {
     pub(crate) fn new(config: &Config, hasher: ahash::RandomState) -> Self {
-        let mut table = hashbrown::HashTable::new();
+        let mut table = HashTable::new();
         let key_of = |id: EndpointId| {
             let endpoint = &config.endpoints[id.0 as usize];
             (endpoint.tenant, &*endpoint.name)
@@ -43,33 +46,71 @@ impl EndpointIndex {
     }
 }
 
-/// Subscriptions by the address their SUBSCRIBE came from. An address without one costs nothing,
-/// so the table is never longer than that of the subscriptions.
+/// Subscriptions by the address their SUBSCRIBE came from: only counted where one address may have
+/// fewer than all, since a million phones are a million addresses.
 #[derive(Debug)]
 pub(crate) struct PerSource {
-    counts: hashbrown::HashMap<IpAddr, u32, ahash::RandomState>,
+    counts: Option<hashbrown::HashMap<IpAddr, u32, ahash::RandomState>>,
+    hasher: ahash::RandomState,
 }
 
 impl PerSource {
-    pub(crate) fn new(hasher: ahash::RandomState) -> Self {
-        Self { counts: hashbrown::HashMap::with_hasher(hasher) }
+    pub(crate) fn new(limits: &Limits, hasher: ahash::RandomState) -> Self {
+        let is_bound = limits.subscription_per_source_max < limits.subscription_count_max;
+        let counts = is_bound.then(|| hashbrown::HashMap::with_hasher(hasher.clone()));
+        Self { counts, hasher }
     }
 
+    /// New limits: counts `sources` from the beginning if there was no need to before.
+    pub(crate) fn take_over(&mut self, limits: &Limits, sources: impl Iterator<Item = IpAddr>) {
+        let new = Self::new(limits, self.hasher.clone());
+        if new.counts.is_some() != self.counts.is_some() {
+            *self = new;
+            sources.for_each(|source| self.enter(source));
+        }
+    }
+
+    /// Subscriptions of an address; 0 where it does not matter.
     pub(crate) fn count(&self, source: IpAddr) -> u32 {
-        self.counts.get(&source).copied().unwrap_or(0)
+        self.counts.as_ref().and_then(|counts| counts.get(&source)).copied().unwrap_or(0)
     }
 
     pub(crate) fn enter(&mut self, source: IpAddr) {
-        *self.counts.entry(source).or_insert(0) += 1;
+        if let Some(counts) = &mut self.counts {
+            *counts.entry(source).or_insert(0) += 1;
+        }
     }
 
     pub(crate) fn leave(&mut self, source: IpAddr) {
-        if let Some(count) = self.counts.get_mut(&source) {
+        let Some(counts) = &mut self.counts else { return };
+        if let Some(count) = counts.get_mut(&source) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.counts.remove(&source);
+                counts.remove(&source);
             }
         }
+    }
+}
+
+/// Appends to one of very many rows: with room for an eighth more, not for twice as many.
+pub(crate) fn push_dense<T>(row: &mut Vec<T>, value: T) {
+    if row.len() == row.capacity() {
+        row.reserve_exact(2.max(row.len() / 8));
+    }
+    row.push(value);
+}
+
+/// Gives the room of those who left back, when more than half is unused.
+pub(crate) fn shrink_dense<T>(row: &mut Vec<T>) {
+    if row.capacity() > 16 && row.len() < row.capacity() / 2 {
+        row.shrink_to(row.len() + row.len() / 8);
+    }
+}
+
+/// Shrinks a table that a crowd has left.
+pub(crate) fn give_back_room<T>(table: &mut HashTable<T>, hash_of: impl Fn(&T) -> u64) {
+    if table.capacity() > 1024 && table.len() < table.capacity() / 8 {
+        table.shrink_to(table.len() * 2, hash_of);
     }
 }
 
@@ -106,11 +147,18 @@ mod tests {
 
     #[test]
     fn an_address_is_forgotten_with_its_last_subscription() {
-        let mut per_source = PerSource::new(ahash::RandomState::with_seeds(1, 2, 3, 4));
+        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        let limits = Limits { subscription_per_source_max: 9, ..Limits::default() };
+        let mut per_source = PerSource::new(&Limits::default(), hasher);
         let [a, b]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
-        [a, b, a].into_iter().for_each(|source| per_source.enter(source));
+        per_source.enter(a);
+        assert_eq!(per_source.count(a), 0, "nobody asks");
+        per_source.take_over(&limits, [a, b, a].into_iter());
         assert_eq!((per_source.count(a), per_source.count(b)), (2, 1));
         [a, b, b, a].into_iter().for_each(|source| per_source.leave(source));
-        assert_eq!((per_source.count(a), per_source.counts.len()), (0, 0));
+        let held = per_source.counts.as_ref().map(|counts| counts.len());
+        assert_eq!((per_source.count(a), held), (0, Some(0)));
+        per_source.take_over(&Limits::default(), [a].into_iter());
+        assert!(per_source.counts.is_none());
     }
 }

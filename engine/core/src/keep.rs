@@ -19,14 +19,17 @@ use crate::pace::{Pace, gap_of_event};
 use crate::placement::TenantId;
 use crate::record::Record;
 use crate::state::{DeviceState, Presence, PresenceState};
-use crate::subscription::{Beginning, Lifecycle, Reason, Seat, Subscription, Text, Texts, Watched};
+use crate::subscription::{
+    Beginning, KEPT_FOREVER, Lifecycle, Reason, Seat, Subscription, Watched, Watching,
+};
 use crate::tag::Tag;
+use crate::texts::Text;
 use crate::{Outputs, Shard, Time};
 
 /// Numbers a record is good for.
-const CSEQ_HEAD_ROOM: u32 = 1000;
+const CSEQ_HEAD_ROOM: u16 = 1000;
 /// Numbers that are left when it is written again: what may be sent while the store commits.
-const CSEQ_LEFT_MIN: u32 = 500;
+const CSEQ_LEFT_MIN: u16 = 500;
 /// Numbers a restart skips at most: CSeq ends at 2³¹ (RFC 3261 section 8.1.1.5).
 const CSEQ_SKIP_MAX: u32 = 4_000_000;
 
@@ -68,10 +71,14 @@ impl Shard {
         }
     }
 
-    /// Writes a subscription's record again if the numbers it is good for run out.
+    /// One more CSeq is used: writes a subscription's record again if those it is good for run out.
     pub(crate) fn keep_ahead(&mut self, slot: u32, now: Time, out: &mut Outputs) {
-        let subscription = &self.subscriptions[slot];
-        if subscription.cseq.saturating_add(CSEQ_LEFT_MIN) > subscription.kept_cseq {
+        let subscription = &mut self.subscriptions[slot];
+        if subscription.kept_left == KEPT_FOREVER {
+            return;
+        }
+        subscription.kept_left = subscription.kept_left.saturating_sub(1);
+        if subscription.kept_left < CSEQ_LEFT_MIN {
             self.keep_subscription(slot, now, out);
         }
     }
@@ -79,49 +86,50 @@ impl Shard {
     /// Writes a subscription's record, with numbers it may use up before the next one.
     pub(crate) fn keep_subscription(&mut self, slot: u32, now: Time, out: &mut Outputs) {
         if !self.durable || !self.subscriptions[slot].state.is_kept() {
-            self.subscriptions[slot].kept_cseq = u32::MAX;
+            self.subscriptions[slot].kept_left = KEPT_FOREVER;
             return;
         }
-        let subscription = &mut self.subscriptions[slot];
-        subscription.kept_cseq = subscription.cseq.saturating_add(CSEQ_HEAD_ROOM);
+        self.subscriptions[slot].kept_left = CSEQ_HEAD_ROOM;
         let subscription = &self.subscriptions[slot];
-        let (view, tenant, context, name, uri) = match &subscription.watched {
-            Watched::Extension(seat) => {
+        let head_room = u32::from(CSEQ_HEAD_ROOM);
+        let (view, tenant, context, name, uri) = match subscription.watching() {
+            Watching::Extension(seat) => {
                 let extension = &self.extensions[seat.extension];
                 let Some(view) = &extension.groups[usize::from(seat.group)].view else { return };
                 let (context, exten) = (&extension.context, &extension.exten);
                 (view, extension.tenant, context, exten, &view.entity)
             }
-            Watched::List(list) => {
+            Watching::List(list) => {
                 (&list.view, list.tenant, &list.context, list.name(), &list.request_uri)
             }
         };
         let endpoint = self.config.endpoints.get(subscription.endpoint.0 as usize);
+        let texts = self.texts.get(&subscription.texts);
         let left_ms = u64::from(subscription.expires_at_s) * 1000;
         let kept = KeptSubscription {
             ends_ms: self.unix_at_zero_ms.saturating_add(left_ms),
             written_ms: self.unix_at_zero_ms.saturating_add(now.as_nanos() / 1_000_000),
-            cseq: subscription.kept_cseq,
-            version: subscription.version.saturating_add(CSEQ_HEAD_ROOM),
+            cseq: subscription.cseq.saturating_add(head_room),
+            version: subscription.version.saturating_add(head_room),
             remote_cseq: subscription.remote_cseq,
             digium: view.digium,
             early_inuse_ringing: view.early_inuse_ringing,
             is_strict: subscription.is_strict,
             format: view.format,
             dialect: view.dialect,
-            flow: self.hops.get(subscription.hop).flow,
+            flow: self.hops.flow(subscription.hop),
             tenant,
             endpoint: endpoint.map(|endpoint| &*endpoint.name).unwrap_or_default(),
             context,
             exten: name,
             entity: uri,
-            texts: subscription.texts.all(),
+            texts: texts.all(),
             state: subscription.state,
             granted_s: Some(subscription.granted_s),
-            source: subscription.source,
+            source: texts.source(),
         };
         let mut value = kept.write();
-        if let Watched::List(list) = &subscription.watched {
+        if let Some(list) = subscription.list() {
             list.write(&mut value);
         }
         out.records.push(record(subscription_key(subscription), Some(value)));
@@ -246,14 +254,14 @@ impl Shard {
         let now_ms = self.unix_at_zero_ms + now.as_nanos() / 1_000_000;
         let left_s = kept.ends_ms.saturating_sub(now_ms).div_ceil(1000);
         let expires_at_s = (now.as_secs_ceil() + left_s) as u32;
-        let texts = Texts::pack(kept.texts, usize::MAX)?;
         let gap = match kept.dialect {
-            Dialect::Rfc => gap_of_event(texts.get(Text::Event)),
+            Dialect::Rfc => gap_of_event(kept.texts[Text::Event as usize]),
             Dialect::Asterisk => Duration::ZERO,
         };
         let hop = self.hops.acquire(kept.flow, &self.config.limits);
-        let slot = self.add_subscription(Subscription::new(Beginning {
+        let slot = self.add_subscription(Beginning {
             tag,
+            texts: kept.texts,
             watched,
             endpoint,
             hop,
@@ -266,12 +274,11 @@ impl Shard {
             state,
             is_strict: kept.is_strict,
             pace: Pace::new(batch_interval, gap),
-            texts,
-        }));
+        })?;
         if slot != tag.slot {
             self.moved.insert(tag, slot);
         }
-        self.expiries.arm(u64::from(expires_at_s), slot, tag.check);
+        self.arm_expiry(slot);
         if state != kept.state {
             self.count_end(state);
         }

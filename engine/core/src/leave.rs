@@ -1,7 +1,8 @@
 //! The end of a subscription: its last NOTIFY, and what it leaves behind.
 
 use crate::config::Dialect;
-use crate::subscription::{Lifecycle, Reason, Seat, Watched};
+use crate::index::shrink_dense;
+use crate::subscription::{Lifecycle, Reason, Seat, Watching};
 use crate::{Outputs, Shard, Time};
 
 impl Shard {
@@ -44,8 +45,10 @@ impl Shard {
             self.forget_kept(slot, out);
         }
         let dialect = self.dialect_of(&self.subscriptions[slot]);
+        let source = self.texts.get(&self.subscriptions[slot].texts).source();
         let Some(subscription) = self.subscriptions.remove(slot) else { return };
-        if subscription.in_flight.is_some() {
+        let in_flight = subscription.in_flight.and_then(|id| self.flights.remove(id));
+        if in_flight.is_some() {
             self.stats.in_flight_count -= 1;
         }
         if subscription.is_waiting {
@@ -58,16 +61,18 @@ impl Shard {
         if dialect == Dialect::Asterisk {
             self.ended.remember(tag, now);
         }
-        let places = subscription.in_flight.as_ref().map_or(0, |in_flight| in_flight.places);
-        self.hops.get_mut(subscription.hop).give_back(places);
-        match &subscription.watched {
-            Watched::Extension(seat) => self.leave_group(*seat, slot, now, out),
-            Watched::List(list) => self.leave_parts(&list.members, now, out),
+        let places = in_flight.as_ref().map_or(0, |in_flight| in_flight.places);
+        let (hop, seat) = (subscription.hop, subscription.seat());
+        self.hops.get_mut(hop).give_back(places);
+        match subscription.watching() {
+            Watching::Extension(seat) => self.leave_group(seat, slot, now, out),
+            Watching::List(list) => self.leave_parts(&list.members, now, out),
         }
-        self.per_source.leave(subscription.source);
-        self.serve_waiting(subscription.hop, now, out);
-        self.hops.release(subscription.hop);
-        if let Some(seat) = subscription.seat() {
+        self.per_source.leave(source);
+        self.forget_texts(subscription.texts);
+        self.serve_waiting(hop, now, out);
+        self.hops.release(hop);
+        if let Some(seat) = seat {
             self.drop_if_unused(seat.extension, out);
         }
     }
@@ -78,15 +83,14 @@ impl Shard {
         let group = &mut extension.groups[usize::from(left.group)];
         debug_assert_eq!(group.watchers.get(left.position as usize), Some(&slot));
         group.watchers.swap_remove(left.position as usize);
+        shrink_dense(&mut group.watchers);
         let moved = group.watchers.get(left.position as usize).copied();
         group.free_if_unused();
         let Some(moved) = moved else { return };
         group.misplaced_count += 1;
         // A running fan-out may miss the one that moves here: it is served at once.
         let is_running = group.round.is_running();
-        if let Watched::Extension(seat) = &mut self.subscriptions[moved].watched {
-            seat.position = left.position;
-        }
+        self.subscriptions[moved].set_position(left.position);
         if is_running {
             self.kick_if_news(moved, now, out);
         }

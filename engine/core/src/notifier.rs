@@ -11,11 +11,12 @@ use lampfield_wire::{HeaderName, Message, parse_expires, response_key};
 use crate::config::{Config, Dialect, EndpointId};
 use crate::extension::GroupView;
 use crate::flow::Flow;
-use crate::hop::Hop;
+use crate::hop::LocalRuns;
 use crate::pace::Due;
 use crate::rls::{ListWatch, Writing, push_etag};
-use crate::subscription::{InFlight, Lifecycle, Shown, Subscription, Text, Watched};
+use crate::subscription::{InFlight, Lifecycle, Shown, Subscription, Watching};
 use crate::tag::read_branch;
+use crate::texts::{DialogTexts, Text};
 use crate::timer::TRANSMISSION_COUNT_MAX;
 use crate::{Outputs, Shard, Time};
 
@@ -36,7 +37,7 @@ impl Shard {
             return;
         }
         // Not before its sources are known, nor before a peer that asked for time is ready.
-        let is_early = u64::from(subscription.not_before_s) > now.as_secs();
+        let is_early = u64::from(subscription.not_before_s()) > now.as_secs();
         if is_early || !is_due || !self.is_ready(slot) {
             return;
         }
@@ -53,9 +54,9 @@ impl Shard {
 
     /// All that a subscription shows is known.
     fn is_ready(&self, slot: u32) -> bool {
-        match &self.subscriptions[slot].watched {
-            Watched::Extension(seat) => self.extensions[seat.extension].unknown_count == 0,
-            Watched::List(list) => list.is_ready(),
+        match self.subscriptions[slot].watching() {
+            Watching::Extension(seat) => self.extensions[seat.extension].unknown_count == 0,
+            Watching::List(list) => list.is_ready(),
         }
     }
 
@@ -64,13 +65,12 @@ impl Shard {
         let subscription = &mut self.subscriptions[slot];
         // What a SUBSCRIBE or an end owes does not wait.
         let is_rest = subscription.list().is_some_and(|list| list.is_continued);
-        let Some(pace) = subscription.pace.as_mut().filter(|_| !subscription.owed) else {
-            return true;
-        };
+        let (owed, check) = (subscription.owed, subscription.tag.check);
+        let Some(pace) = subscription.pace_mut().filter(|_| !owed) else { return true };
         match pace.ask(is_rest, now) {
             Due::Now => return true,
             Due::Later => {}
-            Due::Arm(at) => self.paces.arm(at, slot, subscription.tag.check),
+            Due::Arm(at) => self.paces.arm(at, slot, check),
         }
         false
     }
@@ -79,10 +79,13 @@ impl Shard {
     fn transmit(&mut self, slot: u32, now: Time, out: &mut Outputs) {
         let subscription = &mut self.subscriptions[slot];
         let shown_expires_s = subscription.remaining_s(now);
+        let (hop, endpoint, owed) = (subscription.hop, subscription.endpoint, subscription.owed);
+        let texts = self.texts.get(&subscription.texts);
         let mut state = subscription.state;
         let mut places = 1;
-        let (generation, content, extension_state, changed_at) = match &mut subscription.watched {
-            Watched::Extension(seat) => {
+        let (generation, content, extension_state, changed_at) = match subscription.list_mut() {
+            None => {
+                let seat = subscription.own_seat();
                 let extension = &self.extensions[seat.extension];
                 let group = &extension.groups[usize::from(seat.group)];
                 let has_changed =
@@ -91,22 +94,21 @@ impl Shard {
                 let document = Shown::Document(Arc::clone(&group.body));
                 (group.generation, document, Some(extension.state), changed_at)
             }
-            Watched::List(list) => {
-                let runs = &self.hops.get(subscription.hop).runs;
+            Some(list) => {
+                let runs = self.hops.runs(hop);
                 let head_bytes = HEAD_BYTES
                     + self.shared_run.len()
-                    + subscription.texts.len()
+                    + texts.len()
                     + runs.via.len()
                     + runs.contact.len();
-                let bytes_max = notify_bytes_max(&self.config, subscription.endpoint, list);
+                let bytes_max = notify_bytes_max(&self.config, endpoint, list);
                 let body_bytes_max = bytes_max.saturating_sub(head_bytes);
-                let watcher = subscription.texts.get(Text::Watcher);
-                let (content, is_whole) =
-                    list.show(&mut self.parts, subscription.owed, body_bytes_max, watcher);
+                let watcher = texts.get(Text::Watcher);
+                let (content, is_whole) = list.show(&mut self.parts, owed, body_bytes_max, watcher);
                 list.last_bytes += head_bytes;
                 // A long one fills the room of several at the receiver.
                 places += (list.last_bytes / BYTES_PER_PLACE) as u16;
-                self.hops.get_mut(subscription.hop).take(places - 1);
+                self.hops.get_mut(hop).take(places - 1);
                 // Only the last piece of a last NOTIFY ends the subscription.
                 if !is_whole {
                     state = Lifecycle::Active;
@@ -129,11 +131,11 @@ impl Shard {
         subscription.cseq += 1;
         subscription.sent_generation = generation;
         subscription.owed = false;
-        if let Some(pace) = &mut subscription.pace {
+        if let Some(pace) = subscription.pace_mut() {
             pace.sent(now);
         }
         let is_empty = matches!(content, Shown::Nothing);
-        subscription.in_flight = Some(InFlight {
+        subscription.in_flight = Some(self.flights.insert(InFlight {
             content,
             version: subscription.version,
             shown_expires_s,
@@ -142,7 +144,7 @@ impl Shard {
             sent_count: 0,
             sent_at: now,
             places,
-        });
+        }));
         // A NOTIFY without a body shows no version: the next one must not leave a gap.
         subscription.version += u32::from(!is_empty);
         self.stats.counters.notify_sent += 1;
@@ -162,41 +164,43 @@ impl Shard {
 
     /// Counts the changes of what a subscription watches.
     fn generation_of(&self, subscription: &Subscription) -> u32 {
-        match &subscription.watched {
-            Watched::Extension(seat) => {
+        match subscription.watching() {
+            Watching::Extension(seat) => {
                 self.extensions[seat.extension].groups[usize::from(seat.group)].generation
             }
-            Watched::List(list) => list.generation,
+            Watching::List(list) => list.generation,
         }
     }
 
     /// What a subscription's watcher sees.
     fn view_of<'s>(&'s self, subscription: &'s Subscription) -> Option<&'s GroupView> {
-        match &subscription.watched {
-            Watched::Extension(seat) => {
+        match subscription.watching() {
+            Watching::Extension(seat) => {
                 let extension = &self.extensions[seat.extension];
                 extension.groups[usize::from(seat.group)].view.as_ref()
             }
-            Watched::List(list) => Some(&list.view),
+            Watching::List(list) => Some(&list.view),
         }
     }
 
     /// Writes the NOTIFY in flight, for the first time or again, and arms its timer.
     pub(crate) fn write(&mut self, slot: u32, now: Time, out: &mut Outputs) {
-        let subscription = &mut self.subscriptions[slot];
-        let Some(in_flight) = &mut subscription.in_flight else { return };
+        let subscription = &self.subscriptions[slot];
+        let Some(flight) = subscription.in_flight else { return };
+        let in_flight = self.flights.get_mut(flight);
         in_flight.sent_count += 1;
         let sent_count = in_flight.sent_count;
-        let subscription = &self.subscriptions[slot];
-        let view = self.view_of(subscription);
-        let hop = self.hops.get(subscription.hop);
         let (check, cseq) = (subscription.tag.check, subscription.cseq);
-        if let (Some(view), Some(in_flight)) = (view, &subscription.in_flight) {
-            out.message(hop.flow, |bytes| {
-                write_notify(bytes, subscription, slot, in_flight, view, hop, &self.shared_run);
+        if let Some(view) = self.view_of(subscription) {
+            let in_flight = self.flights.get(flight);
+            let (texts, runs) =
+                (self.texts.get(&subscription.texts), self.hops.runs(subscription.hop));
+            let notify = Notify { subscription, texts, slot, in_flight, view, runs };
+            out.message(self.hops.flow(subscription.hop), |bytes| {
+                write_notify(&notify, &self.shared_run, bytes);
             });
         }
-        let reliable = hop.is_reliable();
+        let reliable = self.hops.is_reliable(subscription.hop);
         self.retransmissions.arm(now, slot, check, cseq, sent_count, reliable);
     }
 
@@ -234,7 +238,8 @@ impl Shard {
     fn acknowledged(&mut self, slot: u32, now: Time, out: &mut Outputs) {
         let subscription = &mut self.subscriptions[slot];
         let hop_id = subscription.hop;
-        let Some(in_flight) = subscription.in_flight.take() else { return };
+        let Some(flight) = subscription.in_flight.take() else { return };
+        let Some(in_flight) = self.flights.remove(flight) else { return };
         subscription.unanswered_count = 0;
         if let Some(list) = subscription.list_mut() {
             list.is_unproven = false;
@@ -291,7 +296,7 @@ impl Shard {
         let at_s = now.as_secs_ceil() + after_s;
         let subscription = &mut self.subscriptions[slot];
         if retry_after_s.is_some() {
-            subscription.not_before_s = at_s as u32;
+            subscription.set_not_before_s(at_s as u32);
         }
         self.probes.arm(at_s, slot, subscription.tag.check);
         if retry_after_s.is_none() {
@@ -304,13 +309,14 @@ impl Shard {
         let mut budget = self.config.limits.notify_per_turn_max.max(1);
         while budget > 0 {
             let Some(due) = self.retransmissions.pop_due(now) else { return };
-            let Some(subscription) = self.subscriptions.get_mut(due.slot) else { continue };
+            let Some(subscription) = self.subscriptions.get(due.slot) else { continue };
             if subscription.tag.check != due.check || subscription.cseq != due.cseq {
                 continue;
             }
             let hop_id = subscription.hop;
-            let Some(in_flight) = &mut subscription.in_flight else { continue };
-            let reliable = self.hops.get(hop_id).is_reliable();
+            let Some(flight) = subscription.in_flight else { continue };
+            let in_flight = self.flights.get_mut(flight);
+            let reliable = self.hops.is_reliable(hop_id);
             let lost = std::mem::take(&mut in_flight.places);
             budget -= 1;
             if reliable && now.since(in_flight.sent_at) < self.config.limits.t1 * 64 {
@@ -367,7 +373,7 @@ impl Shard {
     fn make_small(&mut self, slot: u32) -> bool {
         let bytes_whole = self.config.limits.notify_bytes_whole;
         let subscription = &mut self.subscriptions[slot];
-        let is_reliable = self.hops.get(subscription.hop).is_reliable();
+        let is_reliable = self.hops.is_reliable(subscription.hop);
         let Some(list) = subscription.list_mut().filter(|list| !list.is_cautious) else {
             return false;
         };
@@ -394,7 +400,8 @@ impl Shard {
     fn end_transaction(&mut self, slot: u32, now: Time, out: &mut Outputs) -> bool {
         let subscription = &mut self.subscriptions[slot];
         let hop_id = subscription.hop;
-        let Some(in_flight) = subscription.in_flight.take() else { return false };
+        let flight = subscription.in_flight.take();
+        let Some(in_flight) = flight.and_then(|id| self.flights.remove(id)) else { return false };
         self.stats.in_flight_count -= 1;
         self.hops.get_mut(hop_id).give_back(in_flight.places);
         self.serve_waiting(hop_id, now, out);
@@ -450,22 +457,24 @@ fn retry_after(response: &[u8]) -> Option<u32> {
     parse_expires(&value[..digits])
 }
 
-/// Appends one NOTIFY, rendered from the packed record.
-fn write_notify(
-    out: &mut Vec<u8>,
-    subscription: &Subscription,
+/// What one NOTIFY is rendered from.
+struct Notify<'a> {
+    subscription: &'a Subscription,
+    texts: DialogTexts<'a>,
     slot: u32,
-    in_flight: &InFlight,
-    view: &GroupView,
-    hop: &Hop,
-    shared_run: &[u8],
-) {
-    let texts = &subscription.texts;
+    in_flight: &'a InFlight,
+    view: &'a GroupView,
+    runs: &'a LocalRuns,
+}
+
+/// Appends one NOTIFY, rendered from the packed record.
+fn write_notify(notify: &Notify<'_>, shared_run: &[u8], out: &mut Vec<u8>) {
+    let &Notify { subscription, texts, slot, in_flight, view, runs } = notify;
     let push = |out: &mut Vec<u8>, parts: &[&[u8]]| {
         parts.iter().for_each(|part| out.extend_from_slice(part));
     };
     let mut number = itoa::Buffer::new();
-    push(out, &[b"NOTIFY ", texts.get(Text::Target), b" SIP/2.0\r\n", &hop.runs.via]);
+    push(out, &[b"NOTIFY ", texts.get(Text::Target), b" SIP/2.0\r\n", &runs.via]);
     crate::tag::write_branch(subscription.tag, slot, subscription.cseq, out);
     push(out, &[b"\r\n", texts.get(Text::Routes), b"From: ", texts.get(Text::Local), b";tag="]);
     subscription.tag.write(out);
@@ -474,13 +483,13 @@ fn write_notify(
         subscription.tag.write(out);
         out.push(b'@');
     }
-    push(out, &[&hop.runs.contact, b">\r\nCall-ID: ", texts.get(Text::CallId), b"\r\nCSeq: "]);
+    push(out, &[&runs.contact, b">\r\nCall-ID: ", texts.get(Text::CallId), b"\r\nCSeq: "]);
     push(out, &[number.format(subscription.cseq).as_bytes(), b" NOTIFY\r\nEvent: "]);
     push(out, &[texts.get(Text::Event), b"\r\nSubscription-State: "]);
     match in_flight.state {
         Lifecycle::Active => {
             push(out, &[b"active;expires=", number.format(in_flight.shown_expires_s).as_bytes()]);
-            if let Some(pace) = &subscription.pace {
+            if let Some(pace) = subscription.pace() {
                 pace.push_rate(out);
             }
         }

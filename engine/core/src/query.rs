@@ -12,7 +12,8 @@ use crate::extension::{Asked, Extension, ExtensionId};
 use crate::placement::TenantId;
 use crate::source::{Source, canonical_name};
 use crate::state::Presence;
-use crate::subscription::{Lifecycle, Subscription, Text, Watched};
+use crate::subscription::{Lifecycle, Subscription, Watching};
+use crate::texts::Text;
 use crate::{Outputs, Shard, Time};
 
 /// Watchers an explanation lists.
@@ -175,7 +176,7 @@ impl Shard {
     ) -> Answer {
         let is_wanted = |subscription: &&Subscription| {
             let of_tenant = self.tenant_of(subscription);
-            let text = subscription.texts.get(Text::CallId);
+            let text = self.texts.get(&subscription.texts).get(Text::CallId);
             tenant.is_none_or(|tenant| tenant == of_tenant)
                 && call_id.as_ref().is_none_or(|call_id| call_id.as_bytes() == text)
         };
@@ -185,22 +186,23 @@ impl Shard {
     }
 
     fn tenant_of(&self, subscription: &Subscription) -> TenantId {
-        match &subscription.watched {
-            Watched::Extension(seat) => self.extensions[seat.extension].tenant,
-            Watched::List(list) => list.tenant,
+        match subscription.watching() {
+            Watching::Extension(seat) => self.extensions[seat.extension].tenant,
+            Watching::List(list) => list.tenant,
         }
     }
 
     fn subscription_row(&self, subscription: &Subscription, now: Time) -> SubscriptionRow {
-        let (exten, context, content_type, extension_state, members) = match &subscription.watched {
-            Watched::Extension(seat) => {
+        let (exten, context, content_type, extension_state, members) = match subscription.watching()
+        {
+            Watching::Extension(seat) => {
                 let extension = &self.extensions[seat.extension];
                 let view = extension.groups[usize::from(seat.group)].view.as_ref();
                 let format = view.map_or(Format::Pidf, |view| view.format);
                 let (exten, context) = (&extension.exten, &extension.context);
                 (exten, context, format.content_type(), Some(extension.state), None)
             }
-            Watched::List(list) => {
+            Watching::List(list) => {
                 let members = ListMembers {
                     member_count: list.members.len(),
                     waiting_count: list.dirty.count(),
@@ -209,9 +211,10 @@ impl Shard {
                 (list.name(), &list.context, "multipart/related", None, Some(members))
             }
         };
-        let text = |text| String::from_utf8_lossy(subscription.texts.get(text)).into_owned();
+        let texts = self.texts.get(&subscription.texts);
+        let text = |text| String::from_utf8_lossy(texts.get(text)).into_owned();
         let endpoint = self.config.endpoints.get(subscription.endpoint.0 as usize);
-        let flow = self.hops.get(subscription.hop).flow;
+        let flow = self.hops.flow(subscription.hop);
         let acked_age_s = now.as_secs().saturating_sub(u64::from(subscription.acked_at_s));
         SubscriptionRow {
             endpoint: endpoint.map_or_else(|| "".into(), |endpoint| Arc::clone(&endpoint.name)),

@@ -13,8 +13,9 @@ use crate::pace::{Pace, gap_of_event};
 use crate::respond::Answer;
 use crate::rls;
 use crate::subscribe::{Accepted, Request};
-use crate::subscription::{Lifecycle, Reason, Subscription, Text, Texts};
+use crate::subscription::{Lifecycle, Reason};
 use crate::target::{next_hop, push_route};
+use crate::texts::Text;
 use crate::{Outputs, Shard, Time};
 
 impl Shard {
@@ -45,7 +46,7 @@ impl Shard {
         if request.basics.cseq <= subscription.remote_cseq {
             return Err(Answer::new(500, "CSeq Out Of Order"));
         }
-        check_event(message, subscription, rfc)?;
+        check_event(message, self.texts.get(&subscription.texts).get(Text::Event), rfc)?;
         let wanted_s = admission::expires(message)?;
         if rfc {
             admission::check_expires(wanted_s, peer.endpoint)?;
@@ -56,13 +57,13 @@ impl Shard {
         };
         let target = admission::contact(message)?;
         let texts = match &target {
-            Some(target) => Some(self.retarget(slot, target)?),
+            Some(target) => self.retarget(slot, target)?,
             None => None,
         };
         // A strict router stays the next hop whatever the target is.
         let flow = target.filter(|_| !subscription.is_strict).map(|target| {
-            let routes = subscription.texts.get(Text::Routes);
-            next_hop(request.flow, &target, routes, peer.endpoint)
+            let texts = self.texts.get(&subscription.texts);
+            next_hop(request.flow, &target, texts.get(Text::Routes), peer.endpoint)
         });
         // An Asterisk takes a refresh without a duration as one for the same again.
         let wanted_s = wanted_s.or_else(|| (!rfc).then_some(subscription.granted_s));
@@ -72,8 +73,8 @@ impl Shard {
             None => self.look_again(slot, now, out),
         }
         self.subscriptions[slot].remote_cseq = request.basics.cseq;
-        if let Some(texts) = texts {
-            self.subscriptions[slot].texts = texts;
+        if let Some((text, value)) = texts {
+            self.replace_text(slot, text, &value);
         }
         if let Some(flow) = flow {
             self.move_to(slot, flow, now, out);
@@ -106,19 +107,19 @@ impl Shard {
         let subscription = &mut self.subscriptions[slot];
         subscription.owed |= !is_silent;
         // Whoever refreshes is alive, and asks for an answer now.
-        (subscription.unanswered_count, subscription.not_before_s) = (0, 0);
+        subscription.unanswered_count = 0;
+        subscription.set_not_before_s(0);
         if expires_s == 0 {
             subscription.state = Lifecycle::Ending(Reason::Timeout);
             self.stats.counters.subscription_unsubscribed += 1;
             self.forget_kept(slot, out);
             return;
         }
-        let check = subscription.tag.check;
         subscription.granted_s = expires_s;
         subscription.expires_at_s = (now.as_secs_ceil() + u64::from(expires_s)) as u32;
-        if subscription.expires_at_s < subscription.armed_at_s {
-            subscription.armed_at_s = subscription.expires_at_s;
-            self.expiries.arm(u64::from(subscription.expires_at_s), slot, check);
+        // Its entry in the wheel follows by itself to a later end, not to an earlier one.
+        if u64::from(subscription.expires_at_s) < subscription.armed_at_s(now) {
+            self.arm_expiry(slot);
         }
         self.stats.counters.subscription_refreshed += 1;
         self.keep_subscription(slot, now, out);
@@ -129,43 +130,58 @@ impl Shard {
         let event = message.header(HeaderName::Event).unwrap_or_default();
         let gap = gap_of_event(event);
         let subscription = &mut self.subscriptions[slot];
-        match &mut subscription.pace {
+        match subscription.pace_mut() {
             Some(pace) if pace.gap == gap => return,
             Some(pace) => pace.set_gap(gap),
-            None => subscription.pace = Pace::new(Duration::ZERO, gap),
+            None => subscription.set_pace(Pace::new(Duration::ZERO, gap)),
         }
         // A restart reads the rate from here.
-        let mut texts = subscription.texts.all();
-        texts[Text::Event as usize] = event;
-        if let Some(texts) = Texts::pack(texts, self.config.limits.dialog_bytes_max) {
-            subscription.texts = texts;
+        let others = self.texts.get(&self.subscriptions[slot].texts);
+        let bytes = others.len() - others.get(Text::Event).len() + event.len();
+        if bytes <= self.config.limits.dialog_bytes_max {
+            self.replace_text(slot, Text::Event, event);
         }
     }
 
-    /// The dialog's texts with a new remote target (RFC 3261 section 12.2.2).
-    fn retarget(&self, slot: u32, target: &Contact<'_>) -> Result<Texts, Answer> {
+    fn replace_text(&mut self, slot: u32, text: Text, value: &[u8]) {
+        let all = self.texts.get(&self.subscriptions[slot].texts).all();
+        if all[text as usize] == value {
+            return;
+        }
+        let mut all = all.map(<[u8]>::to_vec);
+        all[text as usize] = value.to_vec();
+        self.replace_texts(slot, all.each_ref().map(|text| &text[..]));
+    }
+
+    /// The text of a dialog that names the remote target, if it is a new one (RFC 3261 section
+    /// 12.2.2).
+    fn retarget(&self, slot: u32, target: &Contact<'_>) -> Result<Option<(Text, Vec<u8>)>, Answer> {
         let subscription = &self.subscriptions[slot];
-        let mut texts = subscription.texts.all();
-        let mut routes = Vec::new();
-        if subscription.is_strict {
+        let texts = self.texts.get(&subscription.texts);
+        let (text, value) = if subscription.is_strict {
             // The target is the last Route line.
-            let lines = texts[Text::Routes as usize];
+            let lines = texts.get(Text::Routes);
             let end = lines.len().saturating_sub(2);
             let last = lines[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            routes.extend_from_slice(&lines[..last]);
+            let mut routes = lines[..last].to_vec();
             push_route(&mut routes, &[b"<", target.uri, b">"]);
-            texts[Text::Routes as usize] = &routes;
+            (Text::Routes, routes)
+        } else if texts.get(Text::Target) == target.uri {
+            return Ok(None);
         } else {
-            texts[Text::Target as usize] = target.uri;
+            (Text::Target, target.uri.to_vec())
+        };
+        let bytes = texts.len() - texts.get(text).len() + value.len();
+        match bytes <= self.config.limits.dialog_bytes_max {
+            true => Ok(Some((text, value))),
+            false => Err(Answer::new(513, "Message Too Large")),
         }
-        Texts::pack(texts, self.config.limits.dialog_bytes_max)
-            .ok_or_else(|| Answer::new(513, "Message Too Large"))
     }
 
     /// From now on NOTIFYs go along `flow`.
     fn move_to(&mut self, slot: u32, flow: Flow, now: Time, out: &mut Outputs) {
         let old = self.subscriptions[slot].hop;
-        if self.hops.get(old).flow == flow {
+        if self.hops.flow(old) == flow {
             return;
         }
         let new = self.hops.acquire(flow, &self.config.limits);
@@ -175,13 +191,14 @@ impl Shard {
             self.stats.waiting_count -= 1;
         }
         // The NOTIFY in flight holds its place in the old hop's window, not in the new one's.
-        let held = subscription.in_flight.as_mut().map(|f| std::mem::take(&mut f.places));
+        let in_flight = subscription.in_flight.map(|id| self.flights.get_mut(id));
+        let held = in_flight.map(|in_flight| std::mem::take(&mut in_flight.places));
         self.hops.get_mut(old).give_back(held.unwrap_or(0));
         if let Some(seat) = subscription.seat() {
             let extension = &mut self.extensions[seat.extension];
             extension.groups[usize::from(seat.group)].misplaced_count += 1;
         }
-        let is_stream = [old, new].iter().any(|&hop| self.hops.get(hop).is_reliable());
+        let is_stream = [old, new].iter().any(|&hop| self.hops.is_reliable(hop));
         self.serve_waiting(old, now, out);
         self.hops.release(old);
         // What a stream was given may have died with it, and a stream repeats nothing.
@@ -193,16 +210,12 @@ impl Shard {
 
 /// The Event of a refresh must be the one of the subscription. Another one would be a second
 /// subscription in the same dialog, which RFC 6665 section 4.5.2 lets us refuse with 403.
-fn check_event(
-    message: &Message<'_>,
-    subscription: &Subscription,
-    rfc: bool,
-) -> Result<(), Answer> {
+fn check_event(message: &Message<'_>, ours: &[u8], rfc: bool) -> Result<(), Answer> {
     let bad = || Answer::new(489, "Bad Event").with("Allow-Events", admission::ALLOW_EVENTS);
     let Some(value) = message.header(HeaderName::Event) else {
         return if rfc { Err(bad()) } else { Ok(()) };
     };
-    let ours = Event::parse(subscription.texts.get(Text::Event)).map_err(|_| bad())?;
+    let ours = Event::parse(ours).map_err(|_| bad())?;
     let theirs = Event::parse(value).map_err(|_| bad())?;
     match (ours.package, ours.id) == (theirs.package, theirs.id) {
         true => Ok(()),

@@ -30,6 +30,9 @@ impl Shard {
         let old = std::mem::replace(&mut self.config, new);
         self.shared_run = crate::shard::shared_run(&self.config);
         self.move_endpoints(&old, now, out);
+        let Self { texts, subscriptions, per_source, config, .. } = self;
+        let sources = subscriptions.iter().map(|(_, s)| texts.get(&s.texts).source());
+        per_source.take_over(&config.limits, sources);
         let held: Vec<ExtensionId> = self.extensions.iter().map(|(id, _)| id).collect();
         for id in held {
             let extension = &self.extensions[id];

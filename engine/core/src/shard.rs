@@ -26,8 +26,9 @@ use crate::slab::Slab;
 use crate::source::{Links, Sources};
 use crate::stats::Stats;
 use crate::subscribe::{Outcome, Request};
-use crate::subscription::Subscription;
+use crate::subscription::{Flights, Subscription};
 use crate::tag::Tag;
+use crate::texts::Texts;
 use crate::timer::{Retransmissions, Wheel};
 use crate::transaction::Transactions;
 use crate::{Input, Outputs, Time};
@@ -56,6 +57,8 @@ pub struct Shard {
     /// Hints grown by `autohints`; the only hints that are not in the configuration.
     pub(crate) auto_hints: hashbrown::HashMap<ExtensionKey, Arc<Hint>, ahash::RandomState>,
     pub(crate) subscriptions: Slab<Subscription>,
+    pub(crate) texts: Texts,
+    pub(crate) flights: Flights,
     /// Subscriptions of an earlier run that live in another slot than their tag says.
     pub(crate) moved: hashbrown::HashMap<Tag, u32, ahash::RandomState>,
     pub(crate) ended: Ended,
@@ -118,10 +121,12 @@ impl Shard {
             extensions: Extensions::new(hasher.clone()),
             auto_hints: hashbrown::HashMap::with_hasher(hasher.clone()),
             subscriptions: Slab::default(),
+            texts: Texts::new(hasher.clone()),
+            flights: Flights::default(),
             moved: hashbrown::HashMap::with_hasher(hasher.clone()),
             ended: Ended::default(),
             hops: Hops::new(rng.u64(..)),
-            per_source: PerSource::new(hasher.clone()),
+            per_source: PerSource::new(&setup.config.limits, hasher.clone()),
             endpoint_index: EndpointIndex::new(&setup.config, hasher.clone()),
             retransmissions: Retransmissions::new(&setup.config.limits),
             expiries: Wheel::default(),

@@ -2,6 +2,7 @@
 //!
 //! Source: RFC 6665 section 4.2, RFC 3261 section 12.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use lampfield_wire::{HeaderName, Message, NameAddr, UserBuffer, split_uri};
@@ -11,13 +12,15 @@ use crate::body::escape_into;
 use crate::config::{Dialect, Endpoint};
 use crate::extension::ExtensionId;
 use crate::flow::Flow;
+use crate::index::push_dense;
 use crate::pace::Pace;
 use crate::placement::ShardId;
 use crate::respond::Answer;
 use crate::rls::{self, Naming};
-use crate::subscription::{Beginning, Lifecycle, Reason, Seat, Subscription, Text, Texts, Watched};
+use crate::subscription::{Beginning, Lifecycle, Reason, Seat, Subscription, Watched};
 use crate::tag::Tag;
 use crate::target::{first_route, next_hop, push_route, routes};
+use crate::texts::{AllTexts, TEXT_COUNT, Text, TextsId, bytes_of};
 use crate::transaction::{RequestKey, Seen};
 use crate::{Outputs, Shard, Time};
 
@@ -162,7 +165,7 @@ impl Shard {
         Outcome::Answer(match seen {
             Seen::Again(answered) => {
                 counters.request_retransmitted += 1;
-                answered.accepted.answer()
+                answered.answer()
             }
             Seen::New | Seen::Merged => {
                 counters.request_merged += 1;
@@ -251,7 +254,9 @@ impl Shard {
         }
         let (routes, is_strict) = routes(request.message);
         let dialect = peer.endpoint.dialect;
-        let texts = texts(request, wanted, &routes, is_strict, dialect, limits.dialog_bytes_max);
+        let texts = texts(request, wanted, &routes, is_strict, dialect);
+        let texts = texts.as_ref().map(|texts| texts.each_ref().map(|text| &**text));
+        let texts = texts.filter(|texts| bytes_of(texts) <= limits.dialog_bytes_max);
         let Some(texts) = texts else {
             return Err(Outcome::Answer(Answer::new(513, "Message Too Large")));
         };
@@ -262,8 +267,9 @@ impl Shard {
         let cseq = self.rng.u32(1..0x7fff);
         let is_fetch = expires_s == 0;
         let hop = self.hops.acquire(flow, &limits);
-        self.add_subscription(Subscription::new(Beginning {
+        let added = self.add_subscription(Beginning {
             tag,
+            texts,
             watched,
             endpoint: peer.id,
             hop,
@@ -276,34 +282,67 @@ impl Shard {
             state: if is_fetch { Lifecycle::Ending(Reason::Timeout) } else { Lifecycle::Active },
             is_strict,
             pace,
-            texts,
-        }));
+        });
+        if added.is_none() {
+            return Err(Outcome::Answer(Answer::new(513, "Message Too Large")));
+        }
         self.stats.counters.subscription_created += 1;
         self.stats.counters.subscription_unsubscribed += u64::from(is_fetch);
         if !is_fetch {
-            self.expiries.arm(u64::from(expires_at_s), slot, tag.check);
+            self.arm_expiry(slot);
             self.keep_subscription(slot, now, out);
         }
         Ok(slot)
     }
 
     /// Puts a subscription into its slot, and into its group if it watches an extension.
-    pub(crate) fn add_subscription(&mut self, mut subscription: Subscription) -> u32 {
-        if let Watched::Extension(seat) = &mut subscription.watched {
+    /// `None`, and its hop is released, if its texts are longer than can be kept.
+    pub(crate) fn add_subscription(&mut self, mut beginning: Beginning<'_>) -> Option<u32> {
+        let (slot, hop) = (self.subscriptions.next_slot(), beginning.hop);
+        let Some(texts) = self.texts.insert(slot, beginning.texts, beginning.source) else {
+            self.hops.release(hop);
+            return None;
+        };
+        if let Watched::Extension(seat) = &mut beginning.watched {
             let extension = &mut self.extensions[seat.extension];
             let group = &mut extension.groups[usize::from(seat.group)];
             seat.position = group.watchers.len() as u32;
             let last_hop = group.watchers.last().map(|&last| self.subscriptions[last].hop);
             // Others go there, and they may stand elsewhere.
-            let is_shared = self.hops.get(subscription.hop).is_shared();
-            let is_apart = last_hop.is_some_and(|last_hop| last_hop != subscription.hop);
+            let is_shared = self.hops.get(hop).is_shared();
+            let is_apart = last_hop.is_some_and(|last_hop| last_hop != hop);
             group.misplaced_count += u32::from(is_shared && is_apart);
-            group.watchers.push(self.subscriptions.next_slot());
+            push_dense(&mut group.watchers, slot);
             group.round.joined();
             extension.watcher_count += 1;
         }
-        self.per_source.enter(subscription.source);
-        self.subscriptions.insert(subscription)
+        self.per_source.enter(beginning.source);
+        Some(self.subscriptions.insert(Subscription::new(beginning, texts)))
+    }
+
+    /// Arms the timer for the end of a subscription.
+    pub(crate) fn arm_expiry(&mut self, slot: u32) {
+        let subscription = &mut self.subscriptions[slot];
+        let at_s = u64::from(subscription.expires_at_s);
+        let armed_s = self.expiries.arm(at_s, slot, subscription.tag.check);
+        subscription.arm(armed_s);
+    }
+
+    /// Other texts for a subscription's dialog; false if they are longer than can be kept.
+    pub(crate) fn replace_texts(&mut self, slot: u32, texts: AllTexts<'_>) -> bool {
+        let source = self.texts.get(&self.subscriptions[slot].texts).source();
+        let Some(new) = self.texts.insert(slot, texts, source) else { return false };
+        let old = std::mem::replace(&mut self.subscriptions[slot].texts, new);
+        self.forget_texts(old);
+        true
+    }
+
+    /// Gives texts back; the cells of an arena have no holes, so another's may move.
+    pub(crate) fn forget_texts(&mut self, texts: TextsId) {
+        let Some((slot, to)) = self.texts.remove(texts) else { return };
+        if let Some(moved) = self.subscriptions.get_mut(slot) {
+            moved.texts.follow(to);
+        }
     }
 
     /// A request with a To tag: a SUBSCRIBE of a dialog we hold, or 481.
@@ -324,10 +363,10 @@ impl Shard {
         let key = self.request_key(request);
         if let Seen::Again(answered) = self.transactions.look_up(key, now) {
             self.stats.counters.request_retransmitted += 1;
-            return Outcome::Answer(answered.accepted.answer());
+            return Outcome::Answer(answered.answer());
         }
         let slot = self.slot_of(tag).filter(|&slot| {
-            let texts = &self.subscriptions[slot].texts;
+            let texts = self.texts.get(&self.subscriptions[slot].texts);
             let remote = NameAddr::parse(texts.get(Text::Remote)).ok();
             texts.get(Text::CallId) == basics.call_id
                 && remote.is_some_and(|remote| remote.tag() == Some(basics.from_tag))
@@ -386,14 +425,14 @@ impl Accepted {
     }
 }
 
-fn texts(
-    request: &Request<'_, '_>,
-    wanted: &Wanted<'_>,
-    routes: &[u8],
+/// The texts of a new dialog; `None` if a strict router is none.
+fn texts<'a>(
+    request: &Request<'_, 'a>,
+    wanted: &Wanted<'a>,
+    routes: &'a [u8],
     is_strict: bool,
     dialect: Dialect,
-    bytes_max: usize,
-) -> Option<Texts> {
+) -> Option<[Cow<'a, [u8]>; TEXT_COUNT]> {
     let unfold = |value: &[u8]| {
         let mut out = Vec::with_capacity(value.len());
         lampfield_wire::write::push_value(&mut out, value);
@@ -404,15 +443,17 @@ fn texts(
     let mut watcher = Vec::new();
     escape_into(&watcher_uri(&request.basics.from, dialect), &mut watcher);
     let event = unfold(wanted.event);
-    let (mut target, mut lines) = (wanted.target.uri, routes.to_vec());
+    let (mut target, mut lines) = (wanted.target.uri, Cow::Borrowed(routes));
     if is_strict {
         target = first_route(routes)?;
         let rest = routes.iter().position(|byte| *byte == b'\n')? + 1;
-        lines = routes[rest..].to_vec();
-        push_route(&mut lines, &[b"<", wanted.target.uri, b">"]);
+        let mut others = routes[rest..].to_vec();
+        push_route(&mut others, &[b"<", wanted.target.uri, b">"]);
+        lines = others.into();
     }
-    let call_id = request.basics.call_id;
-    Texts::pack([call_id, &to, &from, target, &lines, &event, &watcher], bytes_max)
+    let call_id = request.basics.call_id.into();
+    let (local, remote, watcher) = (to.into(), from.into(), watcher.into());
+    Some([call_id, local, remote, target.into(), lines, event.into(), watcher])
 }
 
 /// The watcher's own URI as bodies show it: an Asterisk leaves the port out (trace 01).

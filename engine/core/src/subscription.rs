@@ -1,10 +1,12 @@
-//! One inbound subscription: an RFC 6665 notifier dialog, packed.
+//! One inbound subscription: an RFC 6665 notifier dialog, packed into 88 bytes.
 //!
-//! The record holds what a NOTIFY head is rendered from; the texts of the dialog lie in one
-//! allocation. Rendering from the record is faster than copying a kept head, at a third of the
-//! memory (`FASTPATH.md` section 8).
+//! The record holds the numbers a NOTIFY head is rendered from; the texts of the dialog lie in an
+//! arena (`texts.rs`), the NOTIFY in flight in a slab of its own, and what few subscriptions have
+//! (a list, a pace, a peer that asked for time) behind one pointer. Rendering from the record is
+//! faster than copying a kept head, at a third of the memory (`FASTPATH.md` section 8).
 
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 
 use crate::Time;
@@ -14,18 +16,26 @@ use crate::extension::ExtensionId;
 use crate::hop::HopId;
 use crate::pace::Pace;
 use crate::rls::{Content, ListWatch};
+use crate::slab::Slab;
 use crate::state::ExtensionState;
 use crate::tag::Tag;
+use crate::texts::{AllTexts, TextsId};
 
 /// An inbound subscription.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) tag: Tag,
-    pub(crate) watched: Watched,
+    pub(crate) texts: TextsId,
     pub(crate) endpoint: EndpointId,
     pub(crate) hop: HopId,
-    /// Where the SUBSCRIBE that made it came from: counted in the shard's `per_source`.
-    pub(crate) source: IpAddr,
+    /// The extension it watches; none if it watches a list.
+    extension: ExtensionId,
+    /// Its place in its group.
+    position: u32,
+    /// Its group in the extension.
+    group: u16,
+    /// CSeqs until the kept record must be written again; [`KEPT_FOREVER`].
+    pub(crate) kept_left: u16,
     /// CSeq of the last NOTIFY sent.
     pub(crate) cseq: u32,
     /// CSeq of the watcher's last SUBSCRIBE.
@@ -36,36 +46,44 @@ pub(crate) struct Subscription {
     pub(crate) granted_s: u32,
     /// Second in which it ends.
     pub(crate) expires_at_s: u32,
-    /// Second in which its entry in the wheel fires.
-    pub(crate) armed_at_s: u32,
-    /// No NOTIFY before this second: the peer asked for time (Retry-After).
-    pub(crate) not_before_s: u32,
-    pub(crate) state: Lifecycle,
     /// Group generation of the last NOTIFY sent.
     pub(crate) sent_generation: u32,
+    pub(crate) in_flight: Option<FlightId>,
+    /// Seconds since start; 0 for never.
+    pub(crate) acked_at_s: u32,
+    /// Second in which its entry in the wheel fires; the last bits of it. The wheel is smaller.
+    armed_at_s: u16,
+    pub(crate) state: Lifecycle,
     /// A NOTIFY is owed whatever the generation (a SUBSCRIBE wants one, or the state is final).
     pub(crate) owed: bool,
     /// It waits in its hop's queue.
     pub(crate) is_waiting: bool,
-    /// NOTIFYs in a row that were not answered in time.
-    pub(crate) unanswered_count: u8,
-    pub(crate) in_flight: Option<InFlight>,
-    pub(crate) acked_state: Option<ExtensionState>,
-    /// Seconds since start; 0 for never.
-    pub(crate) acked_at_s: u32,
-    /// CSeq up to which the kept record is good; beyond, it is written again.
-    pub(crate) kept_cseq: u32,
     /// The first route is a strict router: request URI and last Route trade places.
     pub(crate) is_strict: bool,
-    /// How often its watcher wants to hear of it; `None`: at once and always.
-    pub(crate) pace: Option<Box<Pace>>,
-    pub(crate) texts: Texts,
+    /// NOTIFYs in a row that were not answered in time.
+    pub(crate) unanswered_count: u8,
+    pub(crate) acked_state: Option<ExtensionState>,
+    rare: Option<Box<Rare>>,
 }
+
+/// What few subscriptions have.
+#[derive(Debug, Default)]
+struct Rare {
+    list: Option<Box<ListWatch>>,
+    /// How often its watcher wants to hear of it; `None`: at once and always.
+    pace: Option<Box<Pace>>,
+    /// No NOTIFY before this second: the peer asked for time (Retry-After).
+    not_before_s: u32,
+}
+
+/// Nothing is kept of it, or nothing needs to be written again.
+pub(crate) const KEPT_FOREVER: u16 = u16::MAX;
 
 /// What a subscription begins with: its dialog, its place and its term.
 #[derive(Debug)]
-pub(crate) struct Beginning {
+pub(crate) struct Beginning<'a> {
     pub(crate) tag: Tag,
+    pub(crate) texts: AllTexts<'a>,
     pub(crate) watched: Watched,
     pub(crate) endpoint: EndpointId,
     pub(crate) hop: HopId,
@@ -78,10 +96,18 @@ pub(crate) struct Beginning {
     pub(crate) state: Lifecycle,
     pub(crate) is_strict: bool,
     pub(crate) pace: Option<Box<Pace>>,
-    pub(crate) texts: Texts,
 }
 
 /// What a subscription watches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Watching<'a> {
+    /// One extension, and the place among its watchers.
+    Extension(Seat),
+    /// A resource list.
+    List(&'a ListWatch),
+}
+
+/// What a new subscription watches.
 #[derive(Debug)]
 pub(crate) enum Watched {
     /// One extension, and the place among its watchers.
@@ -97,6 +123,10 @@ pub(crate) struct Seat {
     /// Its group in the extension, and its place in the group.
     pub(crate) group: u16,
     pub(crate) position: u32,
+}
+
+impl Seat {
+    const NONE: Self = Self { extension: u32::MAX, group: 0, position: 0 };
 }
 
 /// Where a subscription is in its life.
@@ -161,86 +191,66 @@ pub(crate) enum Shown {
     Nothing,
 }
 
-/// Texts of a dialog, end to end in one allocation.
-#[derive(Debug)]
-pub(crate) struct Texts {
-    bytes: Box<[u8]>,
-    ends: [u16; TEXT_COUNT],
-}
-
-/// One text of a dialog.
+/// Names a NOTIFY in flight.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Text {
-    CallId,
-    /// To of the SUBSCRIBE without tag: From of the NOTIFY.
-    Local,
-    /// From of the SUBSCRIBE with tag: To of the NOTIFY.
-    Remote,
-    /// URI of the watcher's Contact: request URI of the NOTIFY.
-    Target,
-    /// Route header lines, CRLF included; empty without a route set.
-    Routes,
-    /// Value of the Event header, as subscribed.
-    Event,
-    /// The watcher's URI, XML-escaped, as bodies show it.
-    Watcher,
+pub(crate) struct FlightId(NonZero<u32>);
+
+/// The NOTIFYs in flight of a shard.
+#[derive(Debug)]
+pub(crate) struct Flights {
+    slab: Slab<InFlight>,
 }
 
-const TEXT_COUNT: usize = 7;
+impl Default for Flights {
+    fn default() -> Self {
+        // Sixteen thousand come and go with every large fan-out.
+        Self { slab: Slab::breathing(32) }
+    }
+}
 
-impl Texts {
-    /// Packs the texts, in the order of [`Text`]. `None` if they are longer than `bytes_max`.
-    pub(crate) fn pack(texts: [&[u8]; TEXT_COUNT], bytes_max: usize) -> Option<Self> {
-        let byte_count: usize = texts.iter().map(|text| text.len()).sum();
-        if byte_count > bytes_max.min(usize::from(u16::MAX)) {
-            return None;
-        }
-        let mut ends = [0; TEXT_COUNT];
-        let mut bytes = Vec::with_capacity(byte_count);
-        for (text, end) in texts.iter().zip(&mut ends) {
-            bytes.extend_from_slice(text);
-            *end = bytes.len() as u16;
-        }
-        Some(Self { bytes: bytes.into_boxed_slice(), ends })
+impl Flights {
+    pub(crate) fn insert(&mut self, in_flight: InFlight) -> FlightId {
+        FlightId(NonZero::<u32>::MIN.saturating_add(self.slab.insert(in_flight)))
     }
 
-    pub(crate) fn get(&self, text: Text) -> &[u8] {
-        let at = text as usize;
-        let start = if at == 0 { 0 } else { usize::from(self.ends[at - 1]) };
-        &self.bytes[start..usize::from(self.ends[at])]
+    pub(crate) fn remove(&mut self, id: FlightId) -> Option<InFlight> {
+        self.slab.remove(id.0.get() - 1)
     }
 
-    /// Bytes of all texts.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+    pub(crate) fn get(&self, id: FlightId) -> &InFlight {
+        &self.slab[id.0.get() - 1]
     }
 
-    /// All texts, in the order of [`Text`].
-    pub(crate) fn all(&self) -> [&[u8]; TEXT_COUNT] {
-        use Text::*;
-        [CallId, Local, Remote, Target, Routes, Event, Watcher].map(|text| self.get(text))
+    pub(crate) fn get_mut(&mut self, id: FlightId) -> &mut InFlight {
+        &mut self.slab[id.0.get() - 1]
     }
 }
 
 impl Subscription {
     /// A subscription whose watcher was told nothing yet and is owed a NOTIFY.
-    pub(crate) fn new(beginning: Beginning) -> Self {
-        let Beginning { tag, watched, endpoint, hop, source, cseq, remote_cseq, .. } = beginning;
-        let Beginning { version, granted_s, expires_at_s, state, is_strict, pace, texts, .. } =
-            beginning;
+    pub(crate) fn new(beginning: Beginning<'_>, texts: TextsId) -> Self {
+        let Beginning { tag, endpoint, hop, cseq, remote_cseq, version, .. } = beginning;
+        let Beginning { watched, granted_s, expires_at_s, state, is_strict, pace, .. } = beginning;
+        let (seat, list) = match watched {
+            Watched::Extension(seat) => (seat, None),
+            Watched::List(list) => (Seat::NONE, Some(list)),
+        };
+        let is_rare = list.is_some() || pace.is_some();
         Self {
             tag,
-            watched,
+            texts,
             endpoint,
             hop,
-            source,
+            extension: seat.extension,
+            position: seat.position,
+            group: seat.group,
+            kept_left: 0,
             cseq,
             remote_cseq,
             version,
             granted_s,
             expires_at_s,
-            armed_at_s: expires_at_s,
-            not_before_s: 0,
+            armed_at_s: 0,
             state,
             sent_generation: 0,
             owed: true,
@@ -249,11 +259,71 @@ impl Subscription {
             in_flight: None,
             acked_state: None,
             acked_at_s: 0,
-            kept_cseq: cseq,
             is_strict,
-            pace,
-            texts,
+            rare: is_rare.then(|| Box::new(Rare { list, pace, not_before_s: 0 })),
         }
+    }
+
+    /// What it watches.
+    pub(crate) fn watching(&self) -> Watching<'_> {
+        match self.list() {
+            Some(list) => Watching::List(list),
+            None => Watching::Extension(self.own_seat()),
+        }
+    }
+
+    /// The seat of one that watches no list.
+    pub(crate) fn own_seat(&self) -> Seat {
+        Seat { extension: self.extension, group: self.group, position: self.position }
+    }
+
+    /// Its place among the watchers of its group.
+    pub(crate) fn set_position(&mut self, position: u32) {
+        self.position = position;
+    }
+
+    /// How often its watcher wants to hear of it; `None`: at once and always.
+    pub(crate) fn pace(&self) -> Option<&Pace> {
+        self.rare.as_ref()?.pace.as_deref()
+    }
+
+    /// How often its watcher wants to hear of it; `None`: at once and always.
+    pub(crate) fn pace_mut(&mut self) -> Option<&mut Pace> {
+        self.rare.as_mut()?.pace.as_deref_mut()
+    }
+
+    pub(crate) fn set_pace(&mut self, pace: Option<Box<Pace>>) {
+        if pace.is_some() || self.rare.is_some() {
+            self.rare.get_or_insert_default().pace = pace;
+        }
+    }
+
+    /// No NOTIFY before this second: the peer asked for time.
+    pub(crate) fn not_before_s(&self) -> u32 {
+        self.rare.as_ref().map_or(0, |rare| rare.not_before_s)
+    }
+
+    pub(crate) fn set_not_before_s(&mut self, second: u32) {
+        if second > 0 || self.rare.is_some() {
+            self.rare.get_or_insert_default().not_before_s = second;
+        }
+    }
+
+    /// Its entry in the wheel fires in this second.
+    pub(crate) fn arm(&mut self, at_s: u64) {
+        self.armed_at_s = at_s as u16;
+    }
+
+    /// The second in which its entry in the wheel fires, or should have fired.
+    pub(crate) fn armed_at_s(&self, now: Time) -> u64 {
+        let now_s = now.as_secs();
+        let ahead_s = self.armed_at_s.wrapping_sub(now_s as u16) as i16;
+        now_s.saturating_add_signed(i64::from(ahead_s))
+    }
+
+    /// Whether an entry of the wheel, which fired in this second, is the one it armed last.
+    pub(crate) fn is_armed_for(&self, at_s: u64) -> bool {
+        self.armed_at_s == at_s as u16
     }
 
     /// Seconds it still runs.
@@ -262,27 +332,21 @@ impl Subscription {
     }
 
     /// The seat of a single extension's watcher.
+    #[inline]
     pub(crate) fn seat(&self) -> Option<Seat> {
-        match &self.watched {
-            Watched::Extension(seat) => Some(*seat),
-            Watched::List(_) => None,
-        }
+        self.list().is_none().then(|| self.own_seat())
     }
 
     /// The list it watches.
+    #[inline]
     pub(crate) fn list(&self) -> Option<&ListWatch> {
-        match &self.watched {
-            Watched::Extension(_) => None,
-            Watched::List(watch) => Some(watch),
-        }
+        self.rare.as_ref()?.list.as_deref()
     }
 
     /// The list it watches.
+    #[inline]
     pub(crate) fn list_mut(&mut self) -> Option<&mut ListWatch> {
-        match &mut self.watched {
-            Watched::Extension(_) => None,
-            Watched::List(watch) => Some(watch),
-        }
+        self.rare.as_mut()?.list.as_deref_mut()
     }
 
     /// Whether it has something to say that its watcher was not told.
@@ -296,11 +360,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_come_back_as_packed_and_too_many_are_refused() {
-        let texts: [&[u8]; 7] = [b"call", b"local", b"", b"target", b"Route: <x>\r\n", b"e", b"w"];
-        let packed = Texts::pack(texts, 100).expect("fits");
-        assert_eq!(packed.all(), texts);
-        assert_eq!(packed.get(Text::Event), b"e");
-        assert!(Texts::pack(texts, 10).is_none());
+    fn records_are_as_small_as_they_are_said_to_be() {
+        assert_eq!((size_of::<Subscription>(), size_of::<InFlight>()), (88, 40));
+        assert_eq!((Slab::<Subscription>::SLOT_BYTES, Slab::<InFlight>::SLOT_BYTES), (88, 40));
     }
 }

@@ -4,11 +4,13 @@
 //!
 //! Source: RFC 3261 section 17.1.2 (timers E and F); measurements in `FASTPATH.md` section 1.5.
 
-use std::collections::VecDeque;
+use std::num::NonZero;
 use std::time::Duration;
 
 use crate::Time;
+use crate::fifo::Fifo;
 use crate::limits::Limits;
+use crate::slab::Slab;
 
 /// A NOTIFY transaction that may need another transmission.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +25,7 @@ pub(crate) struct Retransmission {
 #[derive(Debug)]
 pub(crate) struct Retransmissions {
     delays: [Duration; 5],
-    queues: [VecDeque<Retransmission>; 5],
+    queues: [Fifo<Retransmission>; 5],
 }
 
 /// Transmissions of one NOTIFY over UDP, the first included (RFC 3261: T1, 2 T1, … capped by T2,
@@ -81,69 +83,130 @@ impl Retransmissions {
 
 const WHEEL: u64 = 4096;
 
-/// A wheel of seconds: entries name a subscription by slot and check.
+/// A wheel of seconds: entries name a subscription by slot and check. Eight bytes each, in blocks
+/// of a cache line, so that a wheel of millions grows without copying and shrinks as it turns.
 #[derive(Debug)]
 pub(crate) struct Wheel {
-    spokes: Vec<Vec<(u64, u32, u32)>>,
+    spokes: Vec<Spoke>,
+    blocks: Slab<Block>,
     /// What is left of the spoke that fires: a turn takes some, the next one goes on.
-    firing: VecDeque<(u64, u32, u32)>,
+    firing: Spoke,
+    /// Entries of its first block that have been taken.
+    taken: u8,
     /// Seconds before this one have fired.
     fired_s: u64,
     /// A second not later than the first non-empty one.
     next_s: u64,
-    /// Entries in spokes.
+    /// Spokes that are not empty.
     count: usize,
+}
+
+/// The entries of one second: its first and last block.
+#[derive(Clone, Copy, Debug)]
+struct Spoke {
+    first: u32,
+    last: u32,
+}
+
+/// No block.
+const NONE: u32 = u32::MAX;
+const EMPTY: Spoke = Spoke { first: NONE, last: NONE };
+/// Entries of a block.
+const BLOCK: usize = 7;
+
+#[derive(Debug)]
+struct Block {
+    entries: [(u32, u32); BLOCK],
+    next: u32,
+    /// Never 0, which is how a free slot of the slab is told.
+    len: NonZero<u8>,
+}
+
+/// An entry that fired.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Fired {
+    /// The second it was armed for, as [`Wheel::arm`] told.
+    pub(crate) at_s: u64,
+    pub(crate) slot: u32,
+    pub(crate) check: u32,
 }
 
 impl Default for Wheel {
     fn default() -> Self {
-        let spokes = (0..WHEEL).map(|_| Vec::new()).collect();
-        Self { spokes, firing: VecDeque::new(), fired_s: 0, next_s: 0, count: 0 }
+        Self {
+            spokes: vec![EMPTY; WHEEL as usize],
+            blocks: Slab::default(),
+            firing: EMPTY,
+            taken: 0,
+            fired_s: 0,
+            next_s: 0,
+            count: 0,
+        }
     }
 }
 
 impl Wheel {
-    /// Fires `slot`/`check` once, at second `at_s` (at the next one if that has passed).
-    pub(crate) fn arm(&mut self, at_s: u64, slot: u32, check: u32) {
-        let at_s = at_s.max(self.fired_s);
-        // An entry beyond one turn waits at the far spoke and is armed again from there.
-        let spoke_s = at_s.min(self.fired_s + WHEEL - 1);
-        self.next_s = if self.count == 0 { spoke_s } else { self.next_s.min(spoke_s) };
-        self.spokes[(spoke_s % WHEEL) as usize].push((at_s, slot, check));
-        self.count += 1;
+    /// Fires `slot`/`check` once, at second `at_s` (at the next one if that has passed). Returns
+    /// the second in which it will: one beyond the wheel fires early, and is to be armed again.
+    pub(crate) fn arm(&mut self, at_s: u64, slot: u32, check: u32) -> u64 {
+        let at_s = at_s.clamp(self.fired_s, self.fired_s + WHEEL - 1);
+        self.next_s = if self.count == 0 { at_s } else { self.next_s.min(at_s) };
+        let spoke = &mut self.spokes[(at_s % WHEEL) as usize];
+        let last =
+            self.blocks.get_mut(spoke.last).filter(|last| usize::from(last.len.get()) < BLOCK);
+        if let Some(last) = last {
+            last.entries[usize::from(last.len.get())] = (slot, check);
+            last.len = last.len.saturating_add(1);
+            return at_s;
+        }
+        let entries = [(slot, check); BLOCK];
+        let new = self.blocks.insert(Block { entries, next: NONE, len: NonZero::<u8>::MIN });
+        match self.blocks.get_mut(spoke.last) {
+            Some(last) => last.next = new,
+            None => {
+                spoke.first = new;
+                self.count += 1;
+            }
+        }
+        spoke.last = new;
+        at_s
     }
 
-    /// Takes an entry that is due, slot and check. Looks at `visits_left` entries at most, and
-    /// counts them down.
-    pub(crate) fn pop_due(&mut self, now: Time, visits_left: &mut usize) -> Option<(u32, u32)> {
+    /// Takes an entry that is due. Looks at `visits_left` entries at most, and counts them down.
+    pub(crate) fn pop_due(&mut self, now: Time, visits_left: &mut usize) -> Option<Fired> {
         let now_s = now.as_secs();
         while *visits_left > 0 {
-            let Some((at_s, slot, check)) = self.firing.pop_front() else {
+            let Some(block) = self.blocks.get(self.firing.first) else {
                 if self.count == 0 || self.next_s > now_s {
                     self.fired_s = self.fired_s.max(now_s + 1);
                     self.next_s = self.next_s.max(self.fired_s);
                     return None;
                 }
                 let second = self.next_s;
-                let entries = std::mem::take(&mut self.spokes[(second % WHEEL) as usize]);
-                self.count -= entries.len();
-                self.firing = entries.into();
+                let spoke = &mut self.spokes[(second % WHEEL) as usize];
+                self.firing = std::mem::replace(spoke, EMPTY);
+                self.taken = 0;
                 (self.fired_s, self.next_s) = (second + 1, second + 1);
+                self.count -= usize::from(self.firing.first != NONE);
                 self.skip_empty();
                 continue;
             };
             *visits_left -= 1;
-            if at_s < self.fired_s {
-                return Some((slot, check));
+            let (slot, check) = block.entries[usize::from(self.taken)];
+            self.taken += 1;
+            if self.taken == block.len.get() {
+                let next = block.next;
+                self.blocks.remove(self.firing.first);
+                (self.firing.first, self.taken) = (next, 0);
             }
-            self.arm(at_s, slot, check);
+            return Some(Fired { at_s: self.fired_s - 1, slot, check });
         }
         None
     }
 
     /// When the next entry is due.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        if !self.firing.is_empty() {
+        if self.firing.first != NONE {
             return Some(Time::from_secs(self.fired_s - 1));
         }
         (self.count > 0).then(|| Time::from_secs(self.next_s))
@@ -153,7 +216,7 @@ impl Wheel {
         if self.count == 0 {
             return;
         }
-        while self.spokes[(self.next_s % WHEEL) as usize].is_empty() {
+        while self.spokes[(self.next_s % WHEEL) as usize].first == NONE {
             self.next_s += 1;
         }
     }
@@ -187,18 +250,37 @@ mod tests {
     #[test]
     fn the_wheel_fires_each_entry_once_in_its_second_even_far_ahead() {
         let mut wheel = Wheel::default();
-        for (at_s, slot) in [(5, 1), (5, 2), (0, 3), (10_000, 4), (4095, 5), (4096, 6)] {
-            wheel.arm(at_s, slot, 0);
-        }
+        let armed = [(5, 1), (5, 2), (0, 3), (10_000, 4), (4095, 5), (4096, 6)];
+        let fires: Vec<u64> = armed.iter().map(|&(at, slot)| wheel.arm(at, slot, 0)).collect();
+        assert_eq!(fires, [5, 5, 0, 4095, 4095, 4095], "beyond the wheel it fires early");
         let mut seen = Vec::new();
         while let Some(deadline) = wheel.next_deadline() {
             // One at a time: what is left is due at once.
-            if let Some((slot, _)) = wheel.pop_due(deadline, &mut 1) {
-                seen.push((deadline.as_secs(), slot));
+            let Some(fired) = wheel.pop_due(deadline, &mut 1) else { continue };
+            let wanted = armed.iter().find(|(_, slot)| *slot == fired.slot).expect("armed").0;
+            if wanted > fired.at_s {
+                wheel.arm(wanted, fired.slot, 0);
+                continue;
             }
+            seen.push((deadline.as_secs(), fired.slot));
         }
         assert_eq!(seen, [(0, 3), (5, 1), (5, 2), (4095, 5), (4096, 6), (10_000, 4)]);
-        wheel.arm(3, 9, 0);
-        assert_eq!(wheel.next_deadline(), Some(Time::from_secs(10_001)), "late is soon, not never");
+        assert_eq!(wheel.arm(3, 9, 0), 10_001, "late is soon, not never");
+        assert_eq!(wheel.next_deadline(), Some(Time::from_secs(10_001)));
+    }
+
+    #[test]
+    fn a_second_of_many_entries_fires_them_in_order_and_leaves_nothing() {
+        let mut wheel = Wheel::default();
+        for slot in 0..1000 {
+            wheel.arm(u64::from(slot % 2), slot, slot + 1);
+        }
+        let fired: Vec<Fired> =
+            std::iter::from_fn(|| wheel.pop_due(Time::from_secs(1), &mut 1)).collect();
+        let want = (0..1000).step_by(2).chain((1..1000).step_by(2));
+        let want = want.map(|slot| Fired { at_s: u64::from(slot % 2), slot, check: slot + 1 });
+        assert_eq!(fired, want.collect::<Vec<_>>());
+        assert_eq!((wheel.blocks.len(), wheel.next_deadline()), (0, None));
+        assert_eq!(size_of::<Block>(), 64);
     }
 }

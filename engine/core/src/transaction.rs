@@ -1,23 +1,21 @@
 //! Memory of answered requests: a retransmission gets the same answer, a merged request 482.
 //!
 //! The answer is not kept: it is a function of the request (which the peer sends again) and a
-//! few numbers. 40 bytes a request instead of half a KiB.
+//! few numbers: 28 bytes a request and 5 to 10 to find them, instead of half a KiB.
 //!
 //! Source: RFC 3261 sections 8.2.2.2 and 17.2.2 (timer J).
 
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use hashbrown::HashTable;
 
 use crate::Time;
+use crate::fifo::Fifo;
+use crate::index::give_back_room;
 use crate::limits::Limits;
 use crate::subscribe::Accepted;
-
-/// What was answered.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Answered {
-    pub(crate) accepted: Accepted,
-    branch: u64,
-}
+use crate::tag::Tag;
 
 /// What memory says about a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,7 +23,7 @@ pub(crate) enum Seen {
     /// Never before.
     New,
     /// The same request again: answer it the same way.
-    Again(Answered),
+    Again(Accepted),
     /// The same request along another path: 482.
     Merged,
 }
@@ -34,25 +32,84 @@ pub(crate) enum Seen {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestKey {
     request: u64,
-    branch: u64,
+    branch: u32,
 }
 
 /// The memory of one shard.
 #[derive(Debug)]
 pub(crate) struct Transactions {
     hasher: ahash::RandomState,
-    answered: hashbrown::HashMap<u64, Answered, ahash::RandomState>,
-    order: VecDeque<(Time, u64)>,
+    /// In the order in which they are forgotten.
+    answered: Fifo<Answered>,
+    /// Numbers in `answered`, by the first bits of the request's hash: a table that grows is
+    /// written anew, and 64 small ones do not do so at once.
+    tables: Box<[HashTable<u32>; TABLE_COUNT]>,
+}
+
+const TABLE_COUNT: usize = 64;
+
+/// What was answered. All halves and quarters, so that it takes 28 bytes.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    request: [u32; 2],
+    branch: u32,
+    slot: u32,
+    check: u32,
+    expires_s: u32,
+    /// The partition, and two flags above it.
+    partition: u16,
+    /// The second in which it is forgotten; the last bits of it.
+    until_s: u16,
+}
+
+const IS_LIST: u16 = 1 << 15;
+const IS_SILENT: u16 = 1 << 14;
+
+impl Answered {
+    fn new(key: RequestKey, accepted: Accepted, until_s: u64) -> Self {
+        let Accepted { tag, expires_s, is_list, is_silent } = accepted;
+        let list = if is_list { IS_LIST } else { 0 };
+        let silent = if is_silent { IS_SILENT } else { 0 };
+        Self {
+            request: [key.request as u32, (key.request >> 32) as u32],
+            branch: key.branch,
+            slot: tag.slot,
+            check: tag.check,
+            expires_s,
+            partition: tag.partition | list | silent,
+            until_s: until_s as u16,
+        }
+    }
+
+    fn request(&self) -> u64 {
+        u64::from(self.request[0]) | u64::from(self.request[1]) << 32
+    }
+
+    fn accepted(&self) -> Accepted {
+        let partition = self.partition & !(IS_LIST | IS_SILENT);
+        Accepted {
+            tag: Tag { partition, slot: self.slot, check: self.check },
+            expires_s: self.expires_s,
+            is_list: self.partition & IS_LIST != 0,
+            is_silent: self.partition & IS_SILENT != 0,
+        }
+    }
+
+    /// Whether its time has come. It has less than half of what 16 bits count to live.
+    fn is_over(&self, now_s: u64) -> bool {
+        (now_s as u16).wrapping_sub(self.until_s) < 1 << 15
+    }
+}
+
+fn table_of(request: u64) -> usize {
+    (request >> 32) as usize % TABLE_COUNT
 }
 
 impl Transactions {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = ahash::RandomState::with_seeds(seed, !seed, seed.rotate_left(17), 0x7478);
-        Self {
-            answered: hashbrown::HashMap::with_hasher(hasher.clone()),
-            hasher,
-            order: VecDeque::new(),
-        }
+        let tables = Box::new([const { HashTable::new() }; TABLE_COUNT]);
+        Self { hasher, answered: Fifo::default(), tables }
     }
 
     /// The key of a request: who sent it (Call-ID, From tag, CSeq) and along which path.
@@ -69,15 +126,19 @@ impl Transactions {
             hasher.write_u8(0xff);
         }
         hasher.write_u32(cseq);
-        RequestKey { request: hasher.finish(), branch: self.hasher.hash_one(branch) }
+        RequestKey { request: hasher.finish(), branch: self.hasher.hash_one(branch) as u32 }
     }
 
     /// Looks a request up.
     pub(crate) fn look_up(&mut self, key: RequestKey, now: Time) -> Seen {
         self.forget(now);
-        match self.answered.get(&key.request) {
+        let Self { answered, tables, .. } = self;
+        let is_it =
+            |&number: &u32| answered.get(number).is_some_and(|a| a.request() == key.request);
+        let found = tables[table_of(key.request)].find(key.request, is_it);
+        match found.and_then(|&number| answered.get(number)) {
             None => Seen::New,
-            Some(answered) if answered.branch == key.branch => Seen::Again(*answered),
+            Some(answered) if answered.branch == key.branch => Seen::Again(answered.accepted()),
             Some(_) => Seen::Merged,
         }
     }
@@ -91,34 +152,48 @@ impl Transactions {
         limits: &Limits,
     ) {
         self.forget(now);
-        if self.order.len() >= limits.transaction_count_max
-            && let Some((_, oldest)) = self.order.pop_front()
-        {
-            self.answered.remove(&oldest);
+        if self.answered.len() >= limits.transaction_count_max {
+            self.forget_oldest();
         }
-        self.answered.insert(key.request, Answered { accepted, branch: key.branch });
-        self.order.push_back((now + limits.transaction_memory, key.request));
+        let memory = limits.transaction_memory.min(MEMORY_MAX);
+        let until_s = (now + memory).as_secs_ceil();
+        let Self { answered, tables, .. } = self;
+        let new = answered.push_back(Answered::new(key, accepted, until_s));
+        let request_of = |&number: &u32| answered.get(number).map_or(0, Answered::request);
+        let table = &mut tables[table_of(key.request)];
+        match table.find_mut(key.request, |number| request_of(number) == key.request) {
+            // It took two paths, and was answered on both: the newer answer counts.
+            Some(number) => *number = new,
+            None => drop(table.insert_unique(key.request, new, request_of)),
+        }
     }
 
     /// Drops what is older than the memory. Called now and then; being late only costs memory.
     pub(crate) fn forget(&mut self, now: Time) {
-        while let Some(&(until, request)) = self.order.front()
-            && until <= now
-        {
-            self.order.pop_front();
-            self.answered.remove(&request);
-        }
-        if self.order.is_empty() && self.order.capacity() > 4096 {
-            self.order = VecDeque::new();
-            self.answered = hashbrown::HashMap::with_hasher(self.hasher.clone());
+        while self.answered.front().is_some_and(|oldest| oldest.is_over(now.as_secs())) {
+            self.forget_oldest();
         }
     }
+
+    fn forget_oldest(&mut self) {
+        let Some(request) = self.answered.front().map(Answered::request) else { return };
+        let Self { answered, tables, .. } = self;
+        let oldest = answered.front_number();
+        let table = &mut tables[table_of(request)];
+        if let Ok(entry) = table.find_entry(request, |&number| number == oldest) {
+            entry.remove();
+        }
+        give_back_room(table, |&number| answered.get(number).map_or(0, Answered::request));
+        answered.pop_front();
+    }
 }
+
+/// Longest memory there can be.
+const MEMORY_MAX: Duration = Duration::from_secs(1 << 14);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tag::Tag;
 
     fn accepted(expires_s: u32) -> Accepted {
         let tag = Tag { partition: 0, slot: 1, check: 2 };
@@ -135,7 +210,7 @@ mod tests {
         assert_eq!(memory.look_up(key, Time::ZERO), Seen::New);
         memory.remember(key, accepted(600), Time::ZERO, &limits);
         assert!(
-            matches!(memory.look_up(key, Time::ZERO), Seen::Again(a) if a.accepted == accepted(600))
+            matches!(memory.look_up(key, Time::ZERO), Seen::Again(again) if again == accepted(600))
         );
         assert_eq!(memory.look_up(merged, Time::ZERO), Seen::Merged);
         assert_eq!(memory.look_up(next, Time::ZERO), Seen::New);

@@ -8,6 +8,7 @@ use crate::body::{Body, escaped};
 use crate::dialplan::{Found, Hint};
 use crate::extension::{ExtensionKey, GroupView};
 use crate::fanout::Round;
+use crate::index::{give_back_room, push_dense, shrink_dense};
 use crate::placement::{ShardId, TenantId};
 use crate::slab::Slab;
 
@@ -208,14 +209,9 @@ impl Parts {
     pub(crate) fn add_edge(&mut self, id: PartId, slot: u32) -> u32 {
         self.edge_count += 1;
         let part = &mut self.slab[id];
-        // Many parts have a full row of edges for long: no room for twice as many.
-        if part.edges.len() == part.edges.capacity() {
-            part.edges.reserve_exact(2.max(part.edges.len() / 8));
-            part.told.reserve_exact(2.max(part.edges.len() / 8));
-        }
-        part.edges.push(slot);
+        push_dense(&mut part.edges, slot);
         // It is shown all that is known when it joins.
-        part.told.push(part.news);
+        push_dense(&mut part.told, part.news);
         part.round.joined();
         (part.edges.len() - 1) as u32
     }
@@ -226,6 +222,8 @@ impl Parts {
         self.edge_count -= 1;
         part.edges.swap_remove(position as usize);
         part.told.swap_remove(position as usize);
+        shrink_dense(&mut part.edges);
+        shrink_dense(&mut part.told);
         part.edges.get(position as usize).copied()
     }
 
@@ -239,6 +237,8 @@ impl Parts {
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == id) {
             entry.remove();
         }
+        let Self { slab, index, hasher, .. } = self;
+        give_back_room(index, |&id| hasher.hash_one((&slab[id].key, &slab[id].view)));
         Some(part)
     }
 }

@@ -205,9 +205,9 @@ impl Shard {
     /// A list's batch interval may have been changed by a reload.
     pub(super) fn set_batch_interval(&mut self, slot: u32, items: &Items) {
         let subscription = &mut self.subscriptions[slot];
-        match &mut subscription.pace {
+        match subscription.pace_mut() {
             Some(pace) => pace.batch_interval = items.batch_interval(),
-            None => subscription.pace = Pace::new(items.batch_interval(), Duration::ZERO),
+            None => subscription.set_pace(Pace::new(items.batch_interval(), Duration::ZERO)),
         }
     }
 }
