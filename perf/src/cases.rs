@@ -1,16 +1,22 @@
-//! What is run: servers, numbers of watchers, rates.
+//! What is run: servers, who watches, numbers, rates.
 
 use serde::Serialize;
 
 /// NOTIFYs asked for per second in steady runs: a rate one core answers easily, and the same for
-/// every number of watchers, so that only their number differs.
+/// every number of watchers up to 1,000, so that only their number differs.
 const NOTIFY_PER_S: f64 = 20_000.0;
 
-/// AMI changes a second at most: beyond it the commands would be measured, not the NOTIFYs.
+/// Changes a second at most: beyond it the commands would be measured, not the NOTIFYs.
 const CHANGES_PER_S_MAX: f64 = 500.0;
+
+/// Changes a second with 10,000 watchers of one extension: what Kamailio can do.
+const CROWD_CHANGES_PER_S: f64 = 0.5;
 
 /// Next hops at most; each is a socket, and a usual descriptor limit is 20,000.
 const SOCKET_COUNT_MAX: usize = 10_000;
+
+/// Most watchers of one extension that Kamailio is asked to serve: its cost per NOTIFY grows with them.
+const KAMAILIO_WATCHERS_MAX: usize = 10_000;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -22,45 +28,80 @@ pub(crate) enum Server {
     Kamailio,
 }
 
+impl Server {
+    /// What it is called in tables.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Lampfield { shards: 1 } => "lampfield".to_owned(),
+            Self::Lampfield { shards } => format!("lampfield, {shards} shards"),
+            Self::Kamailio => "kamailio".to_owned(),
+        }
+    }
+
+    /// Whether it is this project.
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(self, Self::Lampfield { .. })
+    }
+}
+
+/// Where watchers are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Peers {
+    /// Phones with addresses of their own: each is a next hop.
+    Phones,
+    /// All behind one socket that answers every NOTIFY by itself, as an edge proxy does.
+    Edge,
+}
+
+impl Peers {
+    /// What they are called in tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Phones => "phones",
+            Self::Edge => "one edge",
+        }
+    }
+}
+
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Case {
     pub(crate) server: Server,
+    pub(crate) peers: Peers,
     pub(crate) watchers: usize,
     pub(crate) extensions: usize,
-    pub(crate) sockets: usize,
     pub(crate) subscribe_per_s: f64,
     pub(crate) changes_per_s: f64,
     pub(crate) seconds: u32,
 }
 
 impl Case {
-    /// A run at the usual NOTIFY rate.
-    pub(crate) fn steady(server: Server, watchers: usize, extensions: usize, seconds: u32) -> Self {
+    /// A run at the usual rates; every server is asked for the same.
+    pub(crate) fn new(
+        server: Server,
+        peers: Peers,
+        watchers: usize,
+        extensions: usize,
+        seconds: u32,
+    ) -> Self {
         let watchers_each = (watchers as f64 / extensions as f64).max(1.0);
-        Self {
-            server,
-            watchers,
-            extensions,
-            sockets: watchers.min(SOCKET_COUNT_MAX),
-            subscribe_per_s: 8_000.0,
-            changes_per_s: (NOTIFY_PER_S / watchers_each).min(CHANGES_PER_S_MAX),
-            seconds,
-        }
+        let is_crowd = extensions == 1 && watchers >= KAMAILIO_WATCHERS_MAX;
+        let changes_per_s = match is_crowd {
+            true => CROWD_CHANGES_PER_S,
+            false => (NOTIFY_PER_S / watchers_each).min(CHANGES_PER_S_MAX),
+        };
+        // Two changes at least.
+        let seconds = if is_crowd { seconds.max(4) } else { seconds };
+        let subscribe_per_s = (watchers as f64 / 4.0).clamp(1_000.0, 20_000.0);
+        Self { server, peers, watchers, extensions, subscribe_per_s, changes_per_s, seconds }
     }
 
-    /// A run that Kamailio can do: its cost per NOTIFY grows with the watchers of the extension.
-    fn modest(server: Server, watchers: usize, changes_per_s: f64, seconds: u32) -> Self {
-        let steady = Self::steady(server, watchers, 1, seconds);
-        Self { subscribe_per_s: 250.0, changes_per_s, ..steady }
-    }
-
-    /// What it is called in tables.
-    pub(crate) fn name(&self) -> String {
-        match self.server {
-            Server::Lampfield { shards: 1 } => "lampfield, 1 shard".to_owned(),
-            Server::Lampfield { shards } => format!("lampfield, {shards} shards"),
-            Server::Kamailio => "kamailio".to_owned(),
+    /// Sockets the watchers have.
+    pub(crate) fn sockets(&self) -> usize {
+        match self.peers {
+            Peers::Phones => self.watchers.min(SOCKET_COUNT_MAX),
+            Peers::Edge => 1,
         }
     }
 
@@ -72,29 +113,37 @@ impl Case {
 
 /// The runs of `perf compare`, in order.
 pub(crate) fn compare(quick: bool, with_kamailio: bool) -> Vec<Case> {
-    let one = Server::Lampfield { shards: 1 };
-    let two = Server::Lampfield { shards: 2 };
-    let steady: Vec<(Server, usize, usize)> = if quick {
-        vec![(one, 100, 1), (one, 10_000, 1), (two, 10_000, 100)]
+    let (one, two) = (Server::Lampfield { shards: 1 }, Server::Lampfield { shards: 2 });
+    let mut runs: Vec<(Server, Peers, usize, usize)> = Vec::new();
+    if quick {
+        runs.extend([
+            (one, Peers::Phones, 1_000, 1),
+            (one, Peers::Edge, 1_000, 1),
+            (one, Peers::Phones, 10_000, 1_000),
+        ]);
     } else {
-        let sizes = [100, 1_000, 10_000, 100_000];
-        [(one, 1), (one, 100), (two, 100)]
-            .into_iter()
-            .flat_map(|(server, extensions)| sizes.map(|size| (server, size, extensions)))
-            .chain([(two, 100_000, 1)])
-            .collect()
-    };
-    let seconds = if quick { 4 } else { 10 };
-    let mut cases: Vec<Case> = steady
-        .into_iter()
-        .map(|(server, watchers, extensions)| Case::steady(server, watchers, extensions, seconds))
+        for peers in [Peers::Phones, Peers::Edge] {
+            runs.extend([100, 1_000, 10_000, 100_000].map(|size| (one, peers, size, 1)));
+            // Many small extensions.
+            runs.push((one, peers, 10_000, 1_000));
+        }
+        runs.extend([(two, Peers::Phones, 10_000, 100), (two, Peers::Phones, 100_000, 1)]);
+    }
+    let fits = |watchers: usize| !quick && watchers <= KAMAILIO_WATCHERS_MAX;
+    let theirs: Vec<_> = runs
+        .iter()
+        .filter(|(server, _, watchers, _)| with_kamailio && *server == one && fits(*watchers))
+        .map(|&(_, peers, watchers, extensions)| (Server::Kamailio, peers, watchers, extensions))
         .collect();
-    let modest: &[(usize, f64, u32)] =
-        if quick { &[(1_000, 1.0, 5)] } else { &[(1_000, 1.0, 10), (5_000, 0.05, 40)] };
-    for &(watchers, changes_per_s, seconds) in modest {
-        cases.push(Case::modest(one, watchers, changes_per_s, seconds));
-        if with_kamailio {
-            cases.push(Case::modest(Server::Kamailio, watchers, changes_per_s, seconds));
+    let seconds = if quick { 3 } else { 6 };
+    // Ours and Kamailio's of the same load stand next to each other in time.
+    let mut cases = Vec::new();
+    for run in runs {
+        let (_, peers, watchers, extensions) = run;
+        cases.push(Case::new(run.0, peers, watchers, extensions, seconds));
+        let their = (Server::Kamailio, peers, watchers, extensions);
+        if run.0 == one && theirs.contains(&their) {
+            cases.push(Case::new(Server::Kamailio, peers, watchers, extensions, seconds));
         }
     }
     cases
@@ -105,28 +154,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_steady_run_asks_for_the_same_rate_of_notifications() {
+    fn up_to_a_thousand_watchers_every_run_asks_for_the_same_rate_of_notifications() {
         for (watchers, extensions, want) in
-            [(100, 1, 200.0), (100_000, 1, 0.2), (100_000, 100, 20.0), (100, 100, 500.0)]
+            [(100, 1, 200.0), (1_000, 1, 20.0), (10_000, 1, 0.5), (10_000, 1_000, 500.0)]
         {
             let server = Server::Lampfield { shards: 1 };
-            let case = Case::steady(server, watchers, extensions, 10);
+            let case = Case::new(server, Peers::Phones, watchers, extensions, 6);
             assert!((case.changes_per_s - want).abs() < 1e-9, "{case:?}");
-            assert!(case.sockets <= watchers);
+            assert!(case.changes_per_s * f64::from(case.seconds) >= 2.0, "{case:?}");
+            assert!(case.sockets() <= watchers);
         }
     }
 
     #[test]
     fn kamailio_runs_stand_beside_a_run_of_ours_with_the_same_load() {
-        for quick in [false, true] {
-            let cases = compare(quick, true);
-            let ours = |case: &Case| matches!(case.server, Server::Lampfield { .. });
-            let theirs: Vec<&Case> = cases.iter().filter(|case| !ours(case)).collect();
-            assert!(!theirs.is_empty());
-            for their in theirs {
-                assert!(cases.iter().any(|case| ours(case) && case.is_same_load(their)));
-            }
-            assert!(compare(quick, false).iter().all(ours));
+        let cases = compare(false, true);
+        let theirs: Vec<&Case> = cases.iter().filter(|case| !case.server.is_ours()).collect();
+        assert_eq!(theirs.len(), 8);
+        for their in theirs {
+            assert!(cases.iter().any(|case| case.server.is_ours() && case.is_same_load(their)));
         }
+        assert!(compare(false, false).iter().all(|case| case.server.is_ours()));
+        assert!(compare(true, true).iter().all(|case| case.server.is_ours()));
     }
 }

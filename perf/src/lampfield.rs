@@ -6,27 +6,21 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::load::Target;
 use crate::process::{Started, pinned};
 
 /// First extension; more follow in sequence.
 pub(crate) const FIRST_EXTENSION: usize = 10_000;
 
-/// A node and how to reach it.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) process: Started,
-    pub(crate) sip: SocketAddr,
-    /// `--change-by` of the generator.
-    pub(crate) change_by: String,
-}
-
-/// Starts a node with `shards` shards that serves `extensions` extensions, in `dir`.
+/// Starts a node with `shards` shards that serves `extensions` extensions, in `dir`. `more` is
+/// added to its configuration.
 pub(crate) fn start(
     binary: &Path,
     dir: &Path,
     shards: u8,
     extensions: usize,
-) -> anyhow::Result<Node> {
+    more: &str,
+) -> anyhow::Result<(Started, Target)> {
     let (sip, ami) = (free_udp()?, free_tcp()?);
     let last = FIRST_EXTENSION + extensions.max(2) - 1;
     let config = dir.join("lampfield.toml");
@@ -40,7 +34,7 @@ pub(crate) fn start(
              hint = \"Custom:lamp{{exten}}\"\n\n\
              [ami]\nbind = \"{ami}\"\n\n\
              [[ami.user]]\nname = \"perf\"\nsecret = \"perf\"\nread = [\"all\"]\n\
-             write = [\"all\"]\n"
+             write = [\"all\"]\n{more}"
         ),
     )?;
     // One shard has core 0. Two have 0 and 1, the second one shared with the generator.
@@ -55,7 +49,9 @@ pub(crate) fn start(
         .stderr(fs::File::create(&log)?);
     let mut process = Started::start("lampfield", &mut command)?;
     process.wait_ready(Duration::from_secs(20), &log, || ready.exists())?;
-    Ok(Node { process, sip, change_by: format!("ami://perf:perf@{ami}") })
+    let change_by = format!("ami://perf:perf@{ami}");
+    let target = Target { id: process.id(), sip, change_by, domain: None };
+    Ok((process, target))
 }
 
 /// A UDP address on loopback that nobody serves now.

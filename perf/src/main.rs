@@ -8,21 +8,27 @@
 mod cases;
 mod kamailio;
 mod lampfield;
+mod limits;
+mod lists;
 mod load;
+mod moments;
+mod plots;
 mod process;
 mod raw;
 mod record;
 mod run;
+mod scenario;
 mod sizes;
 mod table;
 mod usage;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::cases::{Case, Server};
-use crate::run::Runner;
+use crate::cases::{Case, Peers, Server};
+use crate::record::Findings;
+use crate::run::Programs;
 
 /// Measures servers under fan-out load.
 #[derive(Debug, Parser)]
@@ -34,9 +40,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Lampfield, Kamailio (if installed) and the bare system calls, side by side.
+    /// Everything: Lampfield, Kamailio (if installed) and the bare system calls, side by side.
     Compare {
-        /// Fewer and shorter runs: about a minute.
+        /// Fewer and shorter runs: under a minute.
         #[arg(long)]
         quick: bool,
         /// Leave Kamailio out even if it is installed.
@@ -45,8 +51,13 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// One run of Lampfield.
+    /// Watchers of single extensions.
     Fanout {
+        #[arg(long, value_enum, default_value_t = ServerName::Lampfield)]
+        server: ServerName,
+        /// Where watchers are.
+        #[arg(long, value_enum, default_value_t = PeersName::Phones)]
+        peers: PeersName,
         /// Watchers.
         #[arg(long, default_value_t = 10_000)]
         watchers: usize,
@@ -57,7 +68,7 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         shards: u8,
         /// Length of the change phase in seconds.
-        #[arg(long, default_value_t = 10)]
+        #[arg(long, default_value_t = 6)]
         seconds: u32,
         /// Repeat this often.
         #[arg(long, default_value_t = 1)]
@@ -65,13 +76,37 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Resource lists, ours and Kamailio's rls.
+    Lists {
+        #[command(flatten)]
+        options: Options,
+    },
+    /// A node at rest, at half load, and beside a crowd.
+    Moments {
+        #[command(flatten)]
+        options: Options,
+    },
     /// The bare system calls alone.
     Raw,
+    /// Draws perf/plots/*.svg from the newest recorded run.
+    Plots,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ServerName {
+    Lampfield,
+    Kamailio,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PeersName {
+    Phones,
+    Edge,
 }
 
 #[derive(Args, Debug)]
 struct Options {
-    /// Append one JSON line per run to perf/results.ndjson.
+    /// Append one JSON line per run to perf/results.ndjson, and draw perf/plots/*.svg.
     #[arg(long)]
     record: bool,
     /// Directory of the `lampfield` and `lampload` to run [default: that of `perf` itself].
@@ -80,39 +115,100 @@ struct Options {
 }
 
 fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+    let mut findings = Findings::default();
+    let options = match Cli::parse().command {
         Command::Compare { quick, without_kamailio, options } => {
-            let mut runner = Runner::new(options.binaries)?;
             let with_kamailio = !without_kamailio && kamailio::is_installed();
-            for case in cases::compare(quick, with_kamailio) {
-                runner.run(&case)?;
-            }
-            finish(&runner, options.record)
+            compare(
+                quick,
+                with_kamailio,
+                &Programs::find(options.binaries.clone())?,
+                &mut findings,
+            )?;
+            options
         }
-        Command::Fanout { watchers, extensions, shards, seconds, repeat, options } => {
-            let mut runner = Runner::new(options.binaries)?;
-            let case = Case::steady(Server::Lampfield { shards }, watchers, extensions, seconds);
+        Command::Fanout {
+            server,
+            peers,
+            watchers,
+            extensions,
+            shards,
+            seconds,
+            repeat,
+            options,
+        } => {
+            let server = match server {
+                ServerName::Lampfield => Server::Lampfield { shards },
+                ServerName::Kamailio => Server::Kamailio,
+            };
+            let peers = match peers {
+                PeersName::Phones => Peers::Phones,
+                PeersName::Edge => Peers::Edge,
+            };
+            let programs = Programs::find(options.binaries.clone())?;
+            let case = Case::new(server, peers, watchers, extensions, seconds);
             for _ in 0..repeat {
-                runner.run(&case)?;
+                findings.fanouts.push(programs.fanout(&case)?);
             }
-            finish(&runner, options.record)
+            options
+        }
+        Command::Lists { options } => {
+            let programs = Programs::find(options.binaries.clone())?;
+            for case in lists::cases(false, kamailio::is_installed()) {
+                findings.lists.push(programs.lists(&case)?);
+            }
+            options
+        }
+        Command::Moments { options } => {
+            findings.moments = Programs::find(options.binaries.clone())?.moments()?;
+            options
         }
         Command::Raw => {
-            let cost = raw::measure(raw::TYPICAL)?;
-            println!("{}", raw::describe(&cost));
-            Ok(())
+            println!("{}", raw::describe(&raw::measure(raw::TYPICAL)?));
+            println!("{}", limits::describe(&limits::measure(raw::TYPICAL)?));
+            return Ok(());
         }
-    }
+        Command::Plots => {
+            println!("drawn: {}", plots::write()?.display());
+            return Ok(());
+        }
+    };
+    finish(&findings, options.record)
 }
 
-fn finish(runner: &Runner, record: bool) -> anyhow::Result<()> {
-    let outcomes = runner.outcomes();
-    print!("{}", table::write(outcomes));
-    if record {
-        let path = record::append(outcomes)?;
-        println!("{} lines added to {}", outcomes.len(), path.display());
+/// `perf compare`.
+fn compare(
+    quick: bool,
+    with_kamailio: bool,
+    programs: &Programs,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    findings.limits = Some(limits::measure(raw::TYPICAL)?);
+    for case in cases::compare(quick, with_kamailio) {
+        findings.fanouts.push(programs.fanout(&case)?);
     }
-    let wrong: u64 = outcomes.iter().map(|outcome| outcome.load.wrong_lamps).sum();
+    for case in lists::cases(quick, with_kamailio && !quick) {
+        findings.lists.push(programs.lists(&case)?);
+    }
+    if !quick {
+        findings.moments = programs.moments()?;
+    }
+    Ok(())
+}
+
+fn finish(findings: &Findings, record: bool) -> anyhow::Result<()> {
+    print!("{}", table::write(findings));
+    if record {
+        record::append(findings)?;
+        println!("added to {}", record::path().display());
+        if !findings.fanouts.is_empty() {
+            println!("drawn: {}", plots::write()?.display());
+        }
+    }
+    // Kamailio's rls may lose a change that comes while it reads its table; ours may not.
+    let fanouts = findings.fanouts.iter().map(|outcome| outcome.load.wrong_lamps);
+    let lists = findings.lists.iter().filter(|outcome| outcome.case.server.is_ours());
+    let wrong: u64 = fanouts.chain(lists.map(|outcome| outcome.load.wrong_lamps)).sum();
     anyhow::ensure!(wrong == 0, "{wrong} wrong lamps: these figures mean nothing");
     Ok(())
 }

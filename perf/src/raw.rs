@@ -26,7 +26,7 @@ const PEER_COUNT: usize = 1024;
 const ROUND: usize = 64;
 
 /// Rounds.
-const ROUND_COUNT: usize = 600;
+const ROUND_COUNT: usize = 400;
 
 /// Microseconds of CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -99,9 +99,9 @@ enum Part<'a> {
     Receive,
 }
 
-fn on_core_0(
-    measure: impl FnOnce() -> std::io::Result<RawCost> + Send + 'static,
-) -> anyhow::Result<RawCost> {
+pub(crate) fn on_core_0<T: Send + 'static>(
+    measure: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
     let thread = std::thread::spawn(move || {
         pin_thread_to_core(0)?;
         measure()

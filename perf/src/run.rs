@@ -1,4 +1,5 @@
-//! One run: server up, sizes, load, readings, server down, bare system calls of the same sizes.
+//! Runs with watchers of single extensions: server up, sizes, load, readings, server down, bare
+//! system calls of the same sizes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +8,10 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::cases::{Case, Server};
-use crate::load::{self, Load, Readings, Target};
+use crate::load::{Generator, Load, Target, Told};
 use crate::process::Started;
 use crate::raw::{self, RawCost};
+use crate::scenario::{self, CHANGES, REFRESHES};
 use crate::sizes::{self, Sizes};
 use crate::usage::{self, Usage};
 use crate::{kamailio, lampfield};
@@ -17,13 +19,18 @@ use crate::{kamailio, lampfield};
 /// Below this many watchers the fixed size of a process hides what a subscription takes.
 const BYTES_FROM_WATCHERS: usize = 1_000;
 
-/// What a run found.
+/// What a run found. CPU is the server's, in microseconds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) case: Case,
     pub(crate) sizes: Sizes,
-    /// CPU of the server per NOTIFY that was answered, in microseconds.
+    pub(crate) notify_count: u64,
+    /// Per NOTIFY of a change that was answered.
     pub(crate) cpu_us_per_notify: f64,
+    /// Per initial SUBSCRIBE with its answer, its first NOTIFY and the answer to that.
+    pub(crate) cpu_us_per_subscribe: f64,
+    /// Per refresh, with the same.
+    pub(crate) cpu_us_per_refresh: f64,
     /// Memory added per subscription; absent for few watchers.
     pub(crate) bytes_per_subscription: Option<f64>,
     pub(crate) raw: RawCost,
@@ -32,23 +39,26 @@ pub(crate) struct Outcome {
     pub(crate) load: Load,
 }
 
-/// Runs cases one after the other.
+/// The programs that are run.
 #[derive(Debug)]
-pub(crate) struct Runner {
-    lampfield: PathBuf,
-    lampload: PathBuf,
-    outcomes: Vec<Outcome>,
+pub(crate) struct Programs {
+    pub(crate) lampfield: PathBuf,
+    pub(crate) lampload: PathBuf,
 }
 
 /// A directory that goes with its owner.
 #[derive(Debug)]
-struct TempDir(PathBuf);
+pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("lampfield-perf-{}", std::process::id()));
         fs::create_dir(&path).with_context(|| path.display().to_string())?;
         Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
@@ -58,9 +68,9 @@ impl Drop for TempDir {
     }
 }
 
-impl Runner {
-    /// Programs are looked for in `binaries`, or beside this one.
-    pub(crate) fn new(binaries: Option<PathBuf>) -> anyhow::Result<Self> {
+impl Programs {
+    /// Looked for in `binaries`, or beside this one.
+    pub(crate) fn find(binaries: Option<PathBuf>) -> anyhow::Result<Self> {
         let this = std::env::current_exe()?;
         let dir = binaries.or_else(|| this.parent().map(Path::to_owned)).unwrap_or_default();
         let found = |name: &str| {
@@ -72,33 +82,23 @@ impl Runner {
             );
             Ok(path)
         };
-        Ok(Self {
-            lampfield: found("lampfield")?,
-            lampload: found("lampload")?,
-            outcomes: Vec::new(),
-        })
+        Ok(Self { lampfield: found("lampfield")?, lampload: found("lampload")? })
     }
 
-    /// Everything found so far.
-    pub(crate) fn outcomes(&self) -> &[Outcome] {
-        &self.outcomes
-    }
-
-    /// Runs `case` and keeps what it found.
-    pub(crate) fn run(&mut self, case: &Case) -> anyhow::Result<()> {
+    /// Runs `case`.
+    pub(crate) fn fanout(&self, case: &Case) -> anyhow::Result<Outcome> {
         let dir = TempDir::new()?;
-        let outcome = self.measure(case, &dir.0).with_context(|| describe(case))?;
+        let outcome = self.measure(case, dir.path()).with_context(|| describe(case))?;
         eprintln!(
-            "{:<40} {:8.2} us/NOTIFY, raw {:.2}, batched {:.2} ({} answered), {} wrong lamps",
+            "{:<46} {:8.2} us/NOTIFY, raw {:.2}, batched {:.2} ({} answered), {} wrong lamps",
             describe(case),
             outcome.cpu_us_per_notify,
             outcome.raw.total_us(),
             outcome.batched.total_us(),
-            outcome.load.notify_count,
+            outcome.notify_count,
             outcome.load.wrong_lamps,
         );
-        self.outcomes.push(outcome);
-        Ok(())
+        Ok(outcome)
     }
 
     fn measure(&self, case: &Case, dir: &Path) -> anyhow::Result<Outcome> {
@@ -106,53 +106,50 @@ impl Runner {
         let domain = target.domain.clone().unwrap_or_else(|| target.sip.to_string());
         let sizes = sizes::look(target.sip, &domain, lampfield::FIRST_EXTENSION)?;
         let empty = usage::read(target.id)?;
-        let (load, readings) = load::run(&self.lampload, dir, case, &target)?;
+        let text = scenario::fanout(case, &target);
+        let generator = Generator::start(&self.lampload, dir, "fanout", &text)?;
+        let told = generator.finish(target.id, |_| Ok(()))?;
         drop(process);
         // At once after the run: the same machine with the same neighbours.
         let raw = raw::measure(sizes)?;
-        let batched = raw::measure_batched(sizes, case.sockets)?;
-        outcome(case, sizes, (empty, readings), (raw, batched), load)
+        let batched = raw::measure_batched(sizes, case.sockets())?;
+        outcome(case, sizes, empty, &told, (raw, batched))
     }
 
     fn start(&self, case: &Case, dir: &Path) -> anyhow::Result<(Started, Target)> {
-        Ok(match case.server {
+        match case.server {
             Server::Lampfield { shards } => {
-                let node = lampfield::start(&self.lampfield, dir, shards, case.extensions)?;
-                let id = node.process.id();
-                let target = Target { id, sip: node.sip, change_by: node.change_by, domain: None };
-                (node.process, target)
+                lampfield::start(&self.lampfield, dir, shards, case.extensions, "")
             }
-            Server::Kamailio => {
-                let (process, sip) = kamailio::start(dir)?;
-                let domain = Some(kamailio::DOMAIN.to_owned());
-                let change_by = "publish".to_owned();
-                let target = Target { id: process.id(), sip, change_by, domain };
-                (process, target)
-            }
-        })
+            Server::Kamailio => kamailio::start(dir, None),
+        }
     }
 }
 
 fn outcome(
     case: &Case,
     sizes: Sizes,
-    (empty, readings): (Usage, Readings),
+    empty: Usage,
+    told: &Told,
     (raw, batched): (RawCost, RawCost),
-    load: Load,
 ) -> anyhow::Result<Outcome> {
-    anyhow::ensure!(
-        load.established_count == case.watchers as u64,
-        "only {} of {} subscriptions were established",
-        load.established_count,
-        case.watchers
-    );
-    anyhow::ensure!(load.notify_count > 0, "no NOTIFY was answered");
-    let cpu = readings.settled.cpu.saturating_sub(readings.subscribed.cpu);
-    let grown = readings.subscribed.resident_bytes.saturating_sub(empty.resident_bytes);
+    let load = told.load()?;
+    let notify_count = told.notify_count(CHANGES);
+    ensure_established(&load, case.watchers)?;
+    anyhow::ensure!(notify_count > 0, "no NOTIFY was answered");
+    let (primed, subscribed) = (told.after("prime")?, told.after("warm-up")?);
+    let (refreshed, settled) = (told.settled(REFRESHES)?, told.settled(CHANGES)?);
+    let us = |from: Usage, to: Usage, count: u64| {
+        to.cpu.saturating_sub(from.cpu).as_secs_f64() * 1e6 / count.max(1) as f64
+    };
+    let grown = subscribed.resident_bytes.saturating_sub(empty.resident_bytes);
     Ok(Outcome {
         case: case.clone(),
         sizes,
-        cpu_us_per_notify: cpu.as_secs_f64() * 1e6 / load.notify_count as f64,
+        notify_count,
+        cpu_us_per_notify: us(refreshed, settled, notify_count),
+        cpu_us_per_subscribe: us(primed, subscribed, load.established_count),
+        cpu_us_per_refresh: us(subscribed, refreshed, told.number("/subscribe/refreshed_count")?),
         bytes_per_subscription: (case.watchers >= BYTES_FROM_WATCHERS)
             .then(|| grown as f64 / case.watchers as f64),
         raw,
@@ -161,32 +158,30 @@ fn outcome(
     })
 }
 
+/// A run without some of its watchers says nothing.
+pub(crate) fn ensure_established(load: &Load, watchers: usize) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        load.established_count == watchers as u64,
+        "only {} of {watchers} subscriptions were established",
+        load.established_count,
+    );
+    Ok(())
+}
+
 fn describe(case: &Case) -> String {
-    format!("{}, {} watchers of {}", case.name(), case.watchers, case.extensions)
+    let Case { server, peers, watchers, extensions, .. } = case;
+    format!("{}, {}, {watchers} watchers of {extensions}", server.name(), peers.name())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    fn usage(cpu_ms: u64, resident_bytes: u64) -> Usage {
-        Usage { cpu: Duration::from_millis(cpu_ms), resident_bytes }
-    }
-
     #[test]
-    fn cost_is_what_was_added_and_a_run_without_all_watchers_does_not_count() {
-        let case = Case::steady(Server::Lampfield { shards: 1 }, 1_000, 1, 10);
-        let readings = Readings { subscribed: usage(100, 3_000_000), settled: usage(700, 9) };
-        let raw = RawCost { sizes: raw::TYPICAL, send_us: 2.0, receive_us: 1.0 };
-        let usage = (usage(50, 2_000_000), readings);
-        let of = |load| outcome(&case, raw::TYPICAL, usage, (raw, raw), load);
-        let load = Load { notify_count: 100_000, established_count: 1_000, ..Load::default() };
-        let found = of(load.clone()).expect("complete");
-        assert!((found.cpu_us_per_notify - 6.0).abs() < 1e-9);
-        assert_eq!(found.bytes_per_subscription, Some(1_000.0));
-        assert!(of(Load { established_count: 999, ..load.clone() }).is_err());
-        assert!(of(Load { notify_count: 0, ..load }).is_err());
+    fn a_run_without_all_watchers_does_not_count() {
+        let load = Load { established_count: 999, ..Load::default() };
+        assert!(ensure_established(&load, 999).is_ok());
+        let error = ensure_established(&load, 1_000).expect_err("one is missing");
+        assert!(error.to_string().contains("only 999 of 1000"), "{error}");
     }
 }

@@ -1,60 +1,86 @@
-//! The table for people: every run beside the bare system calls, ours beside Kamailio's.
+//! The tables for people: every run beside the bare system calls, ours beside Kamailio's.
 
 use std::fmt::Write as _;
 
-use crate::cases::{Case, Server};
+use crate::cases::Server;
+use crate::limits;
+use crate::lists::ListOutcome;
+use crate::load::{Latency, Load};
+use crate::moments;
+use crate::record::Findings;
 use crate::run::Outcome;
 
 /// Writes everything that was found.
-pub(crate) fn write(outcomes: &[Outcome]) -> String {
-    let mut text = String::from(
-        "\nserver               watchers  ext. sockets  NOTIFYs  us CPU per   raw   ratio batched bytes per \
-         p50/p99 ms       repeated wrong\n                                             \
-         answered NOTIFY+200 us/N  to raw   us/N  subscript.                  NOTIFYs lamps\n",
-    );
-    for outcome in outcomes {
-        line(&mut text, outcome);
+pub(crate) fn write(findings: &Findings) -> String {
+    let mut text = String::from("\n");
+    if let Some(found) = &findings.limits {
+        let _ = writeln!(text, "{}\n", limits::describe(found));
     }
+    fanouts(&mut text, &findings.fanouts);
+    lists(&mut text, &findings.lists);
+    for moment in &findings.moments {
+        let _ = writeln!(text, "{}", moments::describe(moment));
+    }
+    for Outcome { case, load, .. } in &findings.fanouts {
+        objections(&mut text, &format!("{} with {}", case.server.name(), case.watchers), load);
+    }
+    for ListOutcome { case, load, .. } in &findings.lists {
+        objections(&mut text, &format!("{} with lists", case.server.name()), load);
+    }
+    text
+}
+
+fn fanouts(text: &mut String, outcomes: &[Outcome]) {
+    if outcomes.is_empty() {
+        return;
+    }
+    text.push_str(
+        "server              peers    watchers  ext.  NOTIFYs  us CPU per   raw   ratio batched  bytes per \
+         p50/p99/last ms      us CPU per        repeated wrong\n                                            \
+         answered  NOTIFY+200  us/N  to raw   us/N  subscript.                     SUBSCRIBE refresh NOTIFYs  lamps\n",
+    );
+    outcomes.iter().for_each(|outcome| line(text, outcome));
     text.push('\n');
     for (ours, theirs) in beside(outcomes) {
-        compare(&mut text, ours, theirs);
+        compare(text, ours, theirs);
     }
-    for ratio in linearity(outcomes) {
-        let _ = writeln!(text, "{ratio}");
-    }
-    objections(&mut text, outcomes);
-    text
 }
 
 fn line(text: &mut String, outcome: &Outcome) {
     let Outcome { case, load, raw, batched, .. } = outcome;
     let bytes =
         outcome.bytes_per_subscription.map_or("-".to_owned(), |bytes| format!("{bytes:.0}"));
-    let latency = match (load.latency_ms_p50, load.latency_ms_p99) {
-        (Some(p50), Some(p99)) => format!("{p50:.1}/{p99:.1}"),
-        _ => "-".to_owned(),
-    };
     let _ = writeln!(
         text,
-        "{:<20} {:>8} {:>5} {:>7} {:>8} {:>10.2} {:>5.2} {:>7.2} {:>7.2} {bytes:>9} {latency:<16} {:>8} \
-         {:>5}",
-        case.name(),
+        "{:<19} {:<8} {:>8} {:>5} {:>8} {:>11.2} {:>5.2} {:>7.2} {:>7.2} {bytes:>10} {:<22} {:>7.2} \
+         {:>7.2} {:>8} {:>6}",
+        case.server.name(),
+        case.peers.name(),
         case.watchers,
         case.extensions,
-        case.sockets,
-        load.notify_count,
+        outcome.notify_count,
         outcome.cpu_us_per_notify,
         raw.total_us(),
         outcome.cpu_us_per_notify / raw.total_us(),
         batched.total_us(),
+        latency(&load.latency_ms),
+        outcome.cpu_us_per_subscribe,
+        outcome.cpu_us_per_refresh,
         load.retransmitted_count,
         load.wrong_lamps,
     );
 }
 
+fn latency(latency: &Latency) -> String {
+    match (latency.p50, latency.p99, latency.max) {
+        (Some(p50), Some(p99), Some(max)) => format!("{p50:.1}/{p99:.1}/{max:.1}"),
+        _ => "-".to_owned(),
+    }
+}
+
 /// Runs of ours and of Kamailio's that asked for the same.
 fn beside(outcomes: &[Outcome]) -> Vec<(&Outcome, &Outcome)> {
-    let is_ours = |outcome: &&Outcome| outcome.case.server != Server::Kamailio;
+    let is_ours = |outcome: &&Outcome| outcome.case.server.is_ours();
     let theirs = outcomes.iter().filter(|outcome| !is_ours(outcome));
     theirs
         .filter_map(|their| {
@@ -65,11 +91,13 @@ fn beside(outcomes: &[Outcome]) -> Vec<(&Outcome, &Outcome)> {
 }
 
 fn compare(text: &mut String, ours: &Outcome, theirs: &Outcome) {
+    let case = &ours.case;
     let _ = write!(
         text,
-        "{} watchers of one extension, ours / Kamailio / raw: {:.2} / {:.2} / {:.2} us per NOTIFY \
-         = 1 : {:.1} : {:.2}",
-        ours.case.watchers,
+        "{} watchers of {} ({}), ours / Kamailio / raw: {:.2} / {:.2} / {:.2} us per NOTIFY = 1 : {:.1} : {:.2}",
+        case.watchers,
+        case.extensions,
+        case.peers.name(),
         ours.cpu_us_per_notify,
         theirs.cpu_us_per_notify,
         ours.raw.total_us(),
@@ -79,86 +107,114 @@ fn compare(text: &mut String, ours: &Outcome, theirs: &Outcome) {
     if let (Some(our), Some(their)) = (ours.bytes_per_subscription, theirs.bytes_per_subscription) {
         let _ = write!(text, "; {our:.0} / {their:.0} bytes = 1 : {:.1}", their / our);
     }
+    let last = |outcome: &Outcome| outcome.load.latency_ms.max;
+    if let Some((our, their)) = last(ours).zip(last(theirs)) {
+        let _ =
+            write!(text, "; last watcher after {our:.1} / {their:.1} ms = 1 : {:.1}", their / our);
+    }
     text.push('\n');
 }
 
-/// Per server and number of extensions: cost with most watchers over cost with fewest.
-fn linearity(outcomes: &[Outcome]) -> Vec<String> {
-    let is_steady = |case: &Case| {
-        let same = Case::steady(case.server, case.watchers, case.extensions, case.seconds);
-        same == *case
-    };
-    let mut kinds: Vec<(Server, usize)> = Vec::new();
-    for Outcome { case, .. } in outcomes.iter().filter(|outcome| is_steady(&outcome.case)) {
-        let kind = (case.server, case.extensions);
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
-        }
+fn lists(text: &mut String, outcomes: &[ListOutcome]) {
+    if outcomes.is_empty() {
+        return;
     }
-    let ratio = |(server, extensions)| {
-        let of_kind = outcomes.iter().filter(|outcome| {
-            let case = &outcome.case;
-            is_steady(case) && (case.server, case.extensions) == (server, extensions)
-        });
-        let least = of_kind.clone().min_by_key(|outcome| outcome.case.watchers)?;
-        let most = of_kind.max_by_key(|outcome| outcome.case.watchers)?;
-        if least.case.watchers == most.case.watchers {
-            return None;
-        }
-        Some(format!(
-            "{}, {extensions} extension(s): cost per NOTIFY from {} to {} watchers: x {:.2}",
-            least.case.name(),
-            least.case.watchers,
-            most.case.watchers,
-            most.cpu_us_per_notify / least.cpu_us_per_notify,
-        ))
-    };
-    kinds.into_iter().filter_map(ratio).collect()
+    text.push_str(
+        "\nlists      subscript. members gather ms NOTIFYs us CPU per           us CPU per bytes per  \
+         p50/p99/last ms         lost wrong\n                                                   \
+         lamp   NOTIFY  SUBSCRIBE  subscription                        lamps\n",
+    );
+    for outcome in outcomes {
+        let ListOutcome { case, load, .. } = outcome;
+        let _ = writeln!(
+            text,
+            "{:<10} {:>10} {:>7} {:>9} {:>7} {:>7.1} {:>8.1} {:>10.0} {:>12.0}  {:<23} {:>4} {:>5}",
+            case.server.name(),
+            case.list_watchers,
+            case.members,
+            case.gather_ms,
+            outcome.notify_count,
+            outcome.cpu_us_per_lamp,
+            outcome.cpu_us_per_notify,
+            outcome.cpu_us_per_subscribe,
+            outcome.bytes_per_subscription,
+            latency(&load.latency_ms),
+            load.lost_count,
+            load.wrong_lamps,
+        );
+    }
+    let theirs = outcomes.iter().find(|outcome| outcome.case.server == Server::Kamailio);
+    for (ours, theirs) in
+        outcomes.iter().filter(|it| it.case.server.is_ours()).zip(theirs.into_iter().cycle())
+    {
+        compare_lists(text, ours, theirs);
+    }
+    text.push('\n');
 }
 
-fn objections(text: &mut String, outcomes: &[Outcome]) {
-    for Outcome { case, load, .. } in outcomes {
-        for objection in &load.objections {
-            let _ = writeln!(
-                text,
-                "no latency, {} with {} watchers: the generator says: {objection}",
-                case.name(),
-                case.watchers
-            );
+fn compare_lists(text: &mut String, ours: &ListOutcome, theirs: &ListOutcome) {
+    let _ = write!(
+        text,
+        "lists, ours gathering {} ms / Kamailio {} ms: CPU per lamp 1 : {:.1}, per NOTIFY 1 : {:.1}, per \
+         SUBSCRIBE 1 : {:.1}, bytes 1 : {:.1}",
+        ours.case.gather_ms,
+        theirs.case.gather_ms,
+        theirs.cpu_us_per_lamp / ours.cpu_us_per_lamp,
+        theirs.cpu_us_per_notify / ours.cpu_us_per_notify,
+        theirs.cpu_us_per_subscribe / ours.cpu_us_per_subscribe,
+        theirs.bytes_per_subscription / ours.bytes_per_subscription,
+    );
+    let (our, their) = (ours.load.latency_ms, theirs.load.latency_ms);
+    for (name, pair) in [("p50", our.p50.zip(their.p50)), ("last", our.max.zip(their.max))] {
+        if let Some((our, their)) = pair {
+            let _ = write!(text, ", {name} 1 : {:.1}", their / our);
         }
+    }
+    text.push('\n');
+}
+
+fn objections(text: &mut String, name: &str, load: &Load) {
+    for objection in &load.objections {
+        let _ = writeln!(text, "no latency, {name}: the generator says: {objection}");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Load;
+    use crate::cases::{Case, Peers};
     use crate::raw::{RawCost, TYPICAL};
 
-    fn found(server: Server, watchers: usize, cpu_us_per_notify: f64) -> Outcome {
+    fn found(server: Server, watchers: usize, cpu_us_per_notify: f64, last: f64) -> Outcome {
         let raw = RawCost { sizes: TYPICAL, send_us: 2.5, receive_us: 0.5 };
+        let latency_ms = Latency { p50: Some(1.0), p99: Some(2.0), max: Some(last) };
         Outcome {
-            case: Case::steady(server, watchers, 1, 10),
+            case: Case::new(server, Peers::Phones, watchers, 1, 10),
             sizes: TYPICAL,
+            notify_count: 1,
             cpu_us_per_notify,
+            cpu_us_per_subscribe: 1.0,
+            cpu_us_per_refresh: 1.0,
             bytes_per_subscription: Some(500.0),
             raw,
             batched: raw,
-            load: Load::default(),
+            load: Load { latency_ms, ..Load::default() },
         }
     }
 
     #[test]
     fn ratios_are_of_the_runs_they_name() {
         let one = Server::Lampfield { shards: 1 };
-        let text = write(&[
-            found(one, 100, 6.0),
-            found(one, 100_000, 7.5),
-            found(Server::Kamailio, 100, 300.0),
-        ]);
-        let want = "100 watchers of one extension, ours / Kamailio / raw: 6.00 / 300.00 / 3.00 us \
-                    per NOTIFY = 1 : 50.0 : 0.50; 500 / 500 bytes = 1 : 1.0\n";
+        let fanouts = vec![
+            found(one, 100, 6.0, 10.0),
+            found(one, 100_000, 7.5, 20.0),
+            found(Server::Kamailio, 100, 300.0, 150.0),
+        ];
+        let text = write(&Findings { fanouts, ..Findings::default() });
+        let want = "100 watchers of 1 (phones), ours / Kamailio / raw: 6.00 / 300.00 / 3.00 us per \
+                    NOTIFY = 1 : 50.0 : 0.50; 500 / 500 bytes = 1 : 1.0; last watcher after 10.0 / \
+                    150.0 ms = 1 : 15.0\n";
         assert!(text.contains(want), "{text}");
-        assert!(text.contains("from 100 to 100000 watchers: x 1.25\n"), "{text}");
+        assert_eq!(text.matches("watchers of").count(), 1, "{text}");
     }
 }

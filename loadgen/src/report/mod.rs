@@ -4,7 +4,7 @@
 //! The JSON is described by `report.schema.json`; a test holds the two together.
 
 pub mod html;
-mod plot;
+pub mod plot;
 pub mod text;
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! Line charts as inline SVG: axes, grid, legend, and values under the pointer.
+//! Line charts as SVG: axes, grid, legend, and values under the pointer. Inside a page, which has
+//! the style, or as a file of its own.
 
 use std::fmt::Write as _;
 
@@ -8,28 +9,41 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 26.0;
 const TOP: f64 = 48.0;
 const BOTTOM: f64 = 34.0;
+/// Colours of lines, in order.
+const COLOUR_COUNT: usize = 4;
+/// Style of a file of its own; pages have theirs.
+const STYLE: &str = "svg{background:#fff;font:12px sans-serif;fill:#333}.title{font-size:14px;font-weight:600}\
+     .grid{stroke:#ddd}.hit{fill:transparent}polyline{fill:none;stroke-width:2}\
+     .l0{stroke:#2563eb}.k0{fill:#2563eb}.l1{stroke:#d97706}.k1{fill:#d97706}\
+     .l2{stroke:#b91c1c}.k2{fill:#b91c1c}.l3{stroke:#15803d}.k3{fill:#15803d}";
 /// Smallest value of a logarithmic axis: a microsecond in milliseconds.
 const LOG_MIN: f64 = 0.001;
 
 /// A chart.
 #[derive(Debug)]
-pub(super) struct Chart {
-    pub(super) title: &'static str,
-    pub(super) x: Axis,
-    pub(super) y: Axis,
-    pub(super) lines: Vec<Line>,
+pub struct Chart {
+    /// What it shows.
+    pub title: &'static str,
+    /// Along.
+    pub x: Axis,
+    /// Up.
+    pub y: Axis,
+    /// Lines, four at most.
+    pub lines: Vec<Line>,
 }
 
 /// One line; its points in order of x.
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) label: &'static str,
-    pub(super) points: Vec<(f64, f64)>,
+pub struct Line {
+    /// Its name in the legend.
+    pub label: &'static str,
+    /// Values.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// How values become places.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Axis {
+pub struct Axis {
     unit: &'static str,
     scale: Scale,
 }
@@ -43,15 +57,18 @@ enum Scale {
 }
 
 impl Axis {
-    pub(super) fn linear(unit: &'static str) -> Axis {
+    /// From zero.
+    pub fn linear(unit: &'static str) -> Axis {
         Axis { unit, scale: Scale::Linear }
     }
 
-    pub(super) fn log(unit: &'static str) -> Axis {
+    /// Powers of ten.
+    pub fn log(unit: &'static str) -> Axis {
         Axis { unit, scale: Scale::Log }
     }
 
-    pub(super) fn percentile() -> Axis {
+    /// Nines.
+    pub fn percentile() -> Axis {
         Axis { unit: "", scale: Scale::Percentile }
     }
 
@@ -98,8 +115,17 @@ impl Axis {
 }
 
 impl Chart {
-    /// The drawing.
-    pub(super) fn svg(&self) -> String {
+    /// The drawing as a file.
+    pub fn document(&self) -> String {
+        let open = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\""
+        );
+        let whole = self.svg().replacen("<svg", &open, 1);
+        whole.replacen("\">", &format!("\"><style>{STYLE}</style>"), 1)
+    }
+
+    /// The drawing, for a page.
+    pub fn svg(&self) -> String {
         let all = || self.lines.iter().flat_map(|line| &line.points);
         let (mut low, mut high) = ((f64::MAX, f64::MAX), (0.0, 0.0));
         for (x, y) in all() {
@@ -161,7 +187,7 @@ impl Chart {
         let mut legend_x = 150.0;
         let mut values: std::collections::BTreeMap<u64, (f64, String)> = Default::default();
         for (index, line) in self.lines.iter().enumerate() {
-            let class = index % 3;
+            let class = index % COLOUR_COUNT;
             let mut path = String::new();
             for (x, y) in &line.points {
                 let (at_x, at_y) = (place_x(self.x.straight(*x)), place_y(self.y.straight(*y)));
@@ -243,6 +269,8 @@ mod tests {
         let svg = chart.svg();
         assert!(svg.contains("points=\"56.0,226.0 295.0,137.0 534.0,48.0\""), "{svg}");
         assert!(svg.contains("<title>1 s\na: 50 n</title>"), "{svg}");
+        let file = chart.document();
+        assert!(file.starts_with("<svg xmlns=") && file.contains("><style>svg{"), "{file}");
         let empty = Chart { lines: Vec::new(), ..chart };
         assert!(!empty.svg().contains("NaN"));
     }
