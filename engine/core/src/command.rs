@@ -42,6 +42,8 @@ pub enum Command {
     Restore(Record),
     /// Whether anybody listens to [`Event`]s; without listeners none are made. To every shard.
     ListenEvents(bool),
+    /// Latencies are counted anew from now on. To every shard.
+    ResetLatencies,
 }
 
 /// A question.

@@ -54,9 +54,10 @@ impl Shard {
             Command::SetPresence { tenant, presentity, presence, written } => self
                 .set_presence((tenant, presentity), presence, written, now, out)
                 .map(|told| (tenant, told)),
-            Command::Reload(_) | Command::Restore(_) | Command::ListenEvents(_) => {
-                Err(Refusal::NotAState)
-            }
+            Command::Reload(_)
+            | Command::Restore(_)
+            | Command::ListenEvents(_)
+            | Command::ResetLatencies => Err(Refusal::NotAState),
         };
         self.stats.counters.command_refused += u64::from(changed.is_err());
         changed

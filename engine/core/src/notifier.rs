@@ -83,13 +83,14 @@ impl Shard {
         let texts = self.texts.get(&subscription.texts);
         let mut state = subscription.state;
         let mut places = 1;
+        // What a watcher is told first was asked for, however old the change that made it so.
+        let was_told = subscription.acked_at_s > 0;
         let (generation, content, extension_state, changed_at) = match subscription.list_mut() {
             None => {
                 let seat = subscription.own_seat();
                 let extension = &self.extensions[seat.extension];
                 let group = &extension.groups[usize::from(seat.group)];
-                let has_changed =
-                    subscription.sent_generation != group.generation && group.generation > 1;
+                let has_changed = was_told && subscription.sent_generation != group.generation;
                 let changed_at = has_changed.then_some(extension.changed_at);
                 let document = Shown::Document(Arc::clone(&group.body));
                 (group.generation, document, Some(extension.state), changed_at)
@@ -104,7 +105,8 @@ impl Shard {
                 let bytes_max = notify_bytes_max(&self.config, endpoint, list);
                 let body_bytes_max = bytes_max.saturating_sub(head_bytes);
                 let watcher = texts.get(Text::Watcher);
-                let (content, is_whole) = list.show(&mut self.parts, owed, body_bytes_max, watcher);
+                let (mut content, is_whole) =
+                    list.show(&mut self.parts, owed, body_bytes_max, watcher);
                 list.last_bytes += head_bytes;
                 // A long one fills the room of several at the receiver.
                 places += (list.last_bytes / BYTES_PER_PLACE) as u16;
@@ -114,14 +116,17 @@ impl Shard {
                     state = Lifecycle::Active;
                 }
                 let counters = &mut self.stats.counters;
-                if let Shown::List(content) = &content {
+                let mut changed_at = None;
+                if let Shown::List(content) = &mut content {
+                    content.changed_at = content.changed_at.filter(|_| was_told);
+                    changed_at = content.changed_at;
                     counters.list_notify_full += u64::from(content.is_full);
                     counters.list_notify_partial += u64::from(!content.is_full);
                 }
                 counters.list_notify_split += u64::from(!is_whole);
                 // What had no room is news still.
                 let generation = list.generation.wrapping_sub(u32::from(!is_whole));
-                (generation, content, None, list.changed_at.take())
+                (generation, content, None, changed_at)
             }
         };
         if let Some(changed_at) = changed_at {
@@ -143,6 +148,7 @@ impl Shard {
             extension_state,
             sent_count: 0,
             sent_at: now,
+            tells_change: changed_at.is_some(),
             places,
         }));
         // A NOTIFY without a body shows no version: the next one must not leave a gap.
@@ -235,7 +241,26 @@ impl Shard {
         self.view_of(subscription).map(|view| view.dialect).unwrap_or_default()
     }
 
+    /// When the change happened that the NOTIFY in flight tells; `None` if there is a newer one.
+    fn change_told(&self, subscription: &Subscription) -> Option<Time> {
+        let in_flight = self.flights.get(subscription.in_flight?);
+        match (subscription.watching(), &in_flight.content) {
+            (_, Shown::List(content)) => content.changed_at,
+            (Watching::Extension(seat), _) if in_flight.tells_change => {
+                let extension = &self.extensions[seat.extension];
+                let group = &extension.groups[usize::from(seat.group)];
+                let is_newest = group.generation == subscription.sent_generation;
+                is_newest.then_some(extension.changed_at)
+            }
+            _ => None,
+        }
+    }
+
     fn acknowledged(&mut self, slot: u32, now: Time, out: &mut Outputs) {
+        if let Some(changed_at) = self.change_told(&self.subscriptions[slot]) {
+            let age_ns = now.since(changed_at).as_nanos() as u64;
+            self.stats.change_to_acked_ns.saturating_record(age_ns);
+        }
         let subscription = &mut self.subscriptions[slot];
         let hop_id = subscription.hop;
         let Some(flight) = subscription.in_flight.take() else { return };

@@ -220,6 +220,7 @@ impl Shard {
             Command::Reload(config) => self.reload(config, now, out),
             Command::Restore(record) => self.restore(&record, now, out),
             Command::ListenEvents(listens) => self.listens = listens,
+            Command::ResetLatencies => self.stats.reset_latencies(),
         }
     }
 

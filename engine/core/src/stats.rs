@@ -25,8 +25,11 @@ pub struct Stats {
     pub waiting_count: u64,
     /// From state change to the first transmission of its NOTIFY, in nanoseconds.
     pub change_to_sent_ns: Histogram<u64>,
-    /// From first transmission of a NOTIFY to its answer, in nanoseconds.
+    /// From first transmission of a NOTIFY to its answer, in nanoseconds; of those sent once.
     pub sent_to_acked_ns: Histogram<u64>,
+    /// From state change to the answer to its NOTIFY, in nanoseconds, retransmissions included. A
+    /// change that a newer one overtook meanwhile is not in it.
+    pub change_to_acked_ns: Histogram<u64>,
 }
 
 macro_rules! counters {
@@ -121,10 +124,23 @@ counters! {
     template_patched,
 }
 
+/// A histogram of latencies in nanoseconds: two significant digits up to a minute, some 30 KiB, a
+/// few nanoseconds to record.
+pub fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_max(60_000_000_000, 2).expect("static bounds")
+}
+
+impl Stats {
+    /// Forgets latencies; counters and gauges stay.
+    pub fn reset_latencies(&mut self) {
+        self.change_to_sent_ns.reset();
+        self.sent_to_acked_ns.reset();
+        self.change_to_acked_ns.reset();
+    }
+}
+
 impl Default for Stats {
     fn default() -> Self {
-        // Two significant digits up to a minute: 2.1 ns to record, a few KiB each.
-        let histogram = || Histogram::new_with_max(60_000_000_000, 2).expect("static bounds");
         Self {
             counters: Counters::default(),
             subscription_count: 0,
@@ -135,8 +151,9 @@ impl Default for Stats {
             hop_count: 0,
             in_flight_count: 0,
             waiting_count: 0,
-            change_to_sent_ns: histogram(),
-            sent_to_acked_ns: histogram(),
+            change_to_sent_ns: latency_histogram(),
+            sent_to_acked_ns: latency_histogram(),
+            change_to_acked_ns: latency_histogram(),
         }
     }
 }

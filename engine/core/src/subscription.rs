@@ -176,6 +176,8 @@ pub(crate) struct InFlight {
     pub(crate) extension_state: Option<ExtensionState>,
     pub(crate) sent_count: u8,
     pub(crate) sent_at: Time,
+    /// It tells a change; else somebody asked for it.
+    pub(crate) tells_change: bool,
     /// Places it still holds in its hop's window.
     pub(crate) places: u16,
 }

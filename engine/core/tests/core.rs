@@ -11,6 +11,7 @@ mod stories {
     mod dialects;
     mod dialogs;
     mod lamps;
+    mod latencies;
     mod list_bodies;
     mod list_changes;
     mod lists;

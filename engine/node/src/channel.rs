@@ -5,8 +5,19 @@ use lampfield_core::flow::{ConnectionId, Flow};
 use lampfield_core::mesh::ShardMessage;
 use lampfield_core::placement::ShardId;
 
+use crate::run::Latencies;
+
 /// Counters and gauges of a shard's sockets and queues, by name.
 pub type Figures = Vec<(&'static str, u64)>;
+
+/// What a shard's loop has seen around its core.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Counters and gauges.
+    pub figures: Figures,
+    /// Latencies.
+    pub latencies: Latencies,
+}
 
 /// To one shard's executor.
 #[derive(Debug)]
@@ -19,8 +30,8 @@ pub enum ToShard {
     Change(u64, Command),
     /// A question; the reply carries the same number.
     Query(u64, Query),
-    /// What have your sockets and queues seen? The answer carries the same number.
-    Figures(u64),
+    /// What has your loop seen? The answer carries the same number.
+    Look(u64),
     /// A message for a stream connection this executor holds, from another shard.
     StreamWrite(Flow, Vec<u8>),
     /// A stream connection of another shard has ended.
@@ -34,8 +45,8 @@ pub enum ToShard {
 pub enum FromShard {
     /// Answers to queries.
     Replies(Vec<Reply>),
-    /// To [`ToShard::Figures`].
-    Figures(u64, Figures),
+    /// To [`ToShard::Look`].
+    Seen(u64, Box<Seen>),
     /// News.
     Events(Vec<Event>),
     /// The shard has flushed and ended.

@@ -89,6 +89,9 @@ struct Console {
     /// Run a command, print its answer and end; repeatable.
     #[arg(short = 'x', value_name = "COMMAND")]
     command: Vec<String>,
+    /// Answers for programs, a line of JSON each: of latency, counters and net.
+    #[arg(long)]
+    json: bool,
     /// The node's UNIX socket.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -119,10 +122,10 @@ pub fn main(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(options) => run(options),
         Command::Check(source) => check(source),
-        Command::Console(Console { command, socket, state_dir }) => {
+        Command::Console(Console { command, json, socket, state_dir }) => {
             let socket = socket.unwrap_or_else(|| default_socket_path(state_dir.as_deref()));
             let history = default_history_path();
-            console_main(&ConsoleRequest { socket, commands: command, history })
+            console_main(&ConsoleRequest { socket, commands: command, json, history })
         }
         Command::ExampleConfig(ExampleConfig { asterisk, hints, dir }) => {
             match asterisk {

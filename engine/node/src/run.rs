@@ -6,6 +6,7 @@
 
 mod clock;
 mod figures;
+mod latency;
 mod mesh;
 mod pace;
 mod ports;
@@ -21,6 +22,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+pub use latency::Latencies;
 pub use ports::Bound;
 pub use start::Node;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Face, ListWatch, Parts, Shape, rlmi};
+use crate::Time;
 use crate::body::{Body, Format};
 use crate::subscription::Shown;
 
@@ -21,6 +22,8 @@ pub(crate) struct Content {
     pub(crate) stranger_count: usize,
     /// Versions of the nested lists, in the order of [`Shape::nested`].
     pub(crate) versions: Box<[u32]>,
+    /// When the oldest change it tells happened.
+    pub(crate) changed_at: Option<Time>,
 }
 
 /// One member of a NOTIFY.
@@ -60,7 +63,7 @@ impl ListWatch {
         watcher: &[u8],
     ) -> (Shown, bool) {
         if self.is_quenched {
-            self.last_bytes = 0;
+            (self.last_bytes, self.changed_at) = (0, None);
             return (Shown::Nothing, true);
         }
         let content = self.compose(parts, owes_all, body_bytes_max, watcher);
@@ -88,6 +91,7 @@ impl ListWatch {
             leaving,
             stranger_count: 0,
             versions: Box::default(),
+            changed_at: self.changed_at.take(),
         };
         if is_full {
             self.take_all(parts, &mut room, watcher, &mut content.entries);

@@ -16,7 +16,7 @@ use lampfield_core::provider::Providers;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::channel::{Figures, ToShard};
+use crate::channel::{Seen, ToShard};
 
 /// How long a shard may take to accept a message and to answer it. A shard answers within one
 /// turn (milliseconds); this long means that it is overloaded or dead.
@@ -71,7 +71,7 @@ enum Waiting {
     /// A question, for its answer.
     Question(oneshot::Sender<Answer>),
     /// A question for the loop around the shard.
-    Figures(oneshot::Sender<Figures>),
+    Look(oneshot::Sender<Box<Seen>>),
     /// A change, for its owner's answer and then for those whom the owner named.
     Change(Box<Confirmations>),
 }
@@ -125,9 +125,10 @@ impl ShardClient {
             Command::SetPresence { tenant, presentity, .. } => {
                 self.owner_of_source(*tenant, presentity, providers)
             }
-            Command::Reload(_) | Command::ListenEvents(_) | Command::Restore(_) => {
-                return Err(ShardError::NotRoutable);
-            }
+            Command::Reload(_)
+            | Command::ListenEvents(_)
+            | Command::ResetLatencies
+            | Command::Restore(_) => return Err(ShardError::NotRoutable),
         };
         let deadline = deadline();
         let (done, applied) = oneshot::channel();
@@ -206,19 +207,19 @@ impl ShardClient {
         Ok(answers)
     }
 
-    /// What the sockets and queues of every shard have seen, in the order of shards.
+    /// What the loop of every shard has seen, in the order of shards.
     ///
     /// # Errors
     ///
     /// The first shard that does not take the question or does not answer in time.
-    pub async fn figures(&self) -> Result<Vec<Figures>, ShardError> {
+    pub async fn look(&self) -> Result<Vec<Box<Seen>>, ShardError> {
         let deadline = deadline();
         let mut questions = Vec::with_capacity(self.inner.shards.len());
         for shard in self.inner.placement.shards() {
             let (sender, answer) = oneshot::channel();
-            let ticket = self.wait_for(Waiting::Figures(sender));
+            let ticket = self.wait_for(Waiting::Look(sender));
             let question = Question { shard, answer, ticket };
-            self.send(shard, ToShard::Figures(question.ticket.id), deadline).await?;
+            self.send(shard, ToShard::Look(question.ticket.id), deadline).await?;
             questions.push(question);
         }
         let mut all = Vec::with_capacity(questions.len());
@@ -235,22 +236,22 @@ impl ShardClient {
             let Some(one) = waiting.get_mut(&id) else { continue };
             let is_over = match one {
                 Waiting::Question(_) => true,
-                Waiting::Figures(_) => false,
+                Waiting::Look(_) => false,
                 Waiting::Change(waits) => waits.hear(shard, &answer),
             };
             // The asker may have given up in this very moment: nobody needs the answer then.
             match if is_over { waiting.remove(&id) } else { None } {
                 Some(Waiting::Question(asker)) => drop(asker.send(answer)),
                 Some(Waiting::Change(waits)) => waits.end(answer),
-                Some(Waiting::Figures(_)) | None => {}
+                Some(Waiting::Look(_)) | None => {}
             }
         }
     }
 
-    /// As [`ShardClient::deliver`], for figures.
-    pub fn deliver_figures(&self, id: u64, figures: Figures) {
-        if let Some(Waiting::Figures(asker)) = self.inner.waiting.borrow_mut().remove(&id) {
-            drop(asker.send(figures));
+    /// As [`ShardClient::deliver`], for what a loop has seen.
+    pub fn deliver_seen(&self, id: u64, seen: Box<Seen>) {
+        if let Some(Waiting::Look(asker)) = self.inner.waiting.borrow_mut().remove(&id) {
+            drop(asker.send(seen));
         }
     }
 

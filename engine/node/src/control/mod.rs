@@ -147,7 +147,7 @@ async fn hear(node: &Node, from_shards: async_channel::Receiver<FromShard>) {
     while let Ok(message) = from_shards.recv().await {
         match message {
             FromShard::Replies(replies) => node.client.deliver(replies),
-            FromShard::Figures(id, figures) => node.client.deliver_figures(id, figures),
+            FromShard::Seen(id, seen) => node.client.deliver_seen(id, seen),
             FromShard::Events(events) => node.hub.publish(&events, node),
             FromShard::Stopped(shard) => tracing::info!(shard = shard.0, "shard ended"),
         }

@@ -21,12 +21,13 @@ use lampfield_net::sys::{Poller, Ready};
 
 use super::clock::Clock;
 use super::figures::{LoopCounts, figures};
+use super::latency::Latencies;
 use super::mesh::{Mesh, Outbox};
 use super::pace::{Moderation, sleep_for};
 use super::ports::Ports;
 use super::pressure::Pressure;
 use super::watch::Watch;
-use crate::channel::{FromShard, ToShard};
+use crate::channel::{FromShard, Seen, ToShard};
 
 /// Messages taken from the inbox in one turn. Each may be a batch of 128.
 const INBOX_PER_TURN: usize = 32;
@@ -80,6 +81,7 @@ struct ShardLoop {
     moderation: Moderation,
     sent_this_turn: usize,
     counts: LoopCounts,
+    latencies: Latencies,
     watch: Watch,
     /// As configured at the start.
     limits: Limits,
@@ -110,6 +112,7 @@ impl ShardLoop {
             moderation: Moderation::default(),
             sent_this_turn: 0,
             counts: LoopCounts::default(),
+            latencies: Latencies::default(),
             watch: Watch::new(id),
             limits,
             mesh_pressure: Pressure::Low,
@@ -153,6 +156,9 @@ impl ShardLoop {
         self.look_at_pressure(now);
         self.moderation.after_turn(now, self.sent_this_turn, received);
         self.counts.turn_count += u64::from(worked);
+        if worked {
+            self.latencies.turned(now, self.clock.now());
+        }
         self.watch.look(now, &self.ports, &self.mesh, &self.control, self.counts);
         worked
     }
@@ -200,11 +206,12 @@ impl ShardLoop {
         let received = ports.on_ready(poller, ready, now, |flow, bytes| {
             shard.handle(Input::Message { flow, bytes }, now, out);
         });
-        self.flush(now);
-        received.unwrap_or_else(|error| {
+        let count = received.unwrap_or_else(|error| {
             tracing::error!(shard = self.id.0, %error, "cannot read a UDP socket");
             0
-        })
+        });
+        self.end_batch(count, now);
+        count
     }
 
     /// Some messages of the inbox; false when there were none.
@@ -222,9 +229,19 @@ impl ShardLoop {
         true
     }
 
+    /// Some inputs have been handled: what the core said to them leaves.
+    fn end_batch(&mut self, input_count: usize, now: Time) {
+        if input_count > 0 {
+            self.latencies.handled(input_count, now, self.clock.now());
+        }
+        self.flush(now);
+    }
+
     fn take(&mut self, message: ToShard, now: Time) {
+        let mut input_count = 1;
         match message {
             ToShard::Mesh(from, messages) => {
+                input_count = messages.len();
                 self.counts.mesh_in_count += messages.len() as u64;
                 for message in messages {
                     let input = Input::Shard { from, message };
@@ -232,6 +249,9 @@ impl ShardLoop {
                 }
             }
             ToShard::Command(command) => {
+                if matches!(command, Command::ResetLatencies) {
+                    self.latencies = Latencies::default();
+                }
                 self.shard.handle(Input::Command(command), now, &mut self.out);
             }
             ToShard::Change(id, command) => {
@@ -240,10 +260,11 @@ impl ShardLoop {
             ToShard::Query(id, query) => {
                 self.shard.handle(Input::Query { id, query }, now, &mut self.out);
             }
-            ToShard::Figures(id) => {
+            ToShard::Look(id) => {
                 let store = self.store.as_ref();
-                let seen = figures(&self.ports, &self.mesh, &self.control, store, self.counts);
-                self.control.push(FromShard::Figures(id, seen));
+                let figures = figures(&self.ports, &self.mesh, &self.control, store, self.counts);
+                let seen = Seen { figures, latencies: self.latencies.clone() };
+                self.control.push(FromShard::Seen(id, Box::new(seen)));
             }
             ToShard::StreamWrite(flow, bytes) => {
                 self.ports.send_stream(&self.poller, flow, &bytes, now);
@@ -253,7 +274,7 @@ impl ShardLoop {
             }
             ToShard::Stop => self.stopping = true,
         }
-        self.flush(now);
+        self.end_batch(input_count, now);
     }
 
     /// Writes the streams, and tells all shards of those that have ended: any of them may hold a
@@ -286,9 +307,14 @@ impl ShardLoop {
         if self.out.is_empty() {
             return;
         }
+        let message_count = self.out.index().len();
+        let handled = (message_count > 0).then(|| self.clock.now());
         let datagrams = self.out.messages().filter(|(flow, _)| flow.transport == Transport::Udp);
         self.sent_this_turn += self.ports.send(&self.poller, datagrams);
         self.send_streams(now);
+        if let Some(handled) = handled {
+            self.latencies.sent(message_count, handled, self.clock.now());
+        }
         if !self.out.to_shards.is_empty() {
             self.mesh.send(self.out.to_shards.drain(..));
         }

@@ -55,6 +55,9 @@ fn our_commands_tell_what_is_going_on() {
         ("shards", true, "NOTIFY"),
         ("counters", true, "notify_sent"),
         ("net", true, "turn"),
+        ("latency", true, "change to acknowledged   all"),
+        ("latency now", false, "Usage: latency [reset]"),
+        ("latency reset", true, "Latencies are counted anew"),
         ("source set PJSIP/2000 RINGING", true, "Reported PJSIP/2000 as RINGING"),
         ("core show hint 2000", true, "State:Ringing "),
         ("source set pjsip/2000 inuse", true, "Reported pjsip/2000 as INUSE"),
@@ -100,6 +103,53 @@ fn our_commands_tell_what_is_going_on() {
         assert!(text.contains(want), "{command}: {text}");
         assert_eq!(went_well, ok, "{command}: {text}");
     }
+    lab.stop();
+}
+
+#[test]
+fn latencies_appear_for_people_and_programs_and_are_counted_anew() {
+    let (mut lab, mut phone) = watched();
+    assert!(lab.console.run("devstate change Custom:lamp0 INUSE").1);
+    phone.notify();
+    let causes = [
+        "input_to_handled",
+        "handled_to_sent",
+        "sent_to_acknowledged",
+        "change_to_sent",
+        "change_to_acknowledged",
+        "turn",
+    ];
+    let ask = |lab: &mut Lab| -> serde_json::Value {
+        let (text, went_well) = lab.console.ask("json", "latency");
+        assert!(went_well, "{text}");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    // The answer to the NOTIFY is on its way.
+    let end = Instant::now() + Duration::from_secs(5);
+    let mut told = ask(&mut lab);
+    while told["all"]["change_to_acknowledged"]["count"] == 0 && Instant::now() < end {
+        told = ask(&mut lab);
+    }
+    for cause in causes {
+        let all = &told["all"][cause];
+        let figures = ["p50_ns", "p90_ns", "p99_ns", "p99_9_ns", "max_ns"];
+        let figures = figures.map(|name| all[name].as_u64().expect("a number"));
+        assert!(figures.is_sorted() && figures[4] < 10_000_000_000, "{cause}: {all}");
+        let shards = told["shards"].as_array().expect("shards");
+        let counts = shards.iter().map(|shard| shard[cause]["count"].as_u64().expect("a count"));
+        assert_eq!(counts.sum::<u64>(), all["count"].as_u64().expect("a count"), "{cause}");
+        assert_ne!(all["count"], 0, "{cause}");
+    }
+    let (text, _) = lab.console.run("latency");
+    assert_eq!(text.lines().count(), 1 + causes.len() * 3, "{text}");
+    assert!(lab.console.run("latency reset").1);
+    assert_eq!(ask(&mut lab)["all"]["sent_to_acknowledged"]["count"], 0);
+    for (command, want) in [("counters", "\"notify_sent\":2"), ("net", "\"datagram_in\":")] {
+        let (text, went_well) = lab.console.ask("json", command);
+        assert!(went_well && text.contains(want), "{command}: {text}");
+    }
+    let (text, went_well) = lab.console.ask("json", "shards");
+    assert!(!went_well && text.starts_with("Only latency, counters and net"), "{text}");
     lab.stop();
 }
 

@@ -27,6 +27,8 @@ pub struct ConsoleRequest {
     /// Commands to run and be done (`-x`); without any, commands are read from the terminal or
     /// from standard input.
     pub commands: Vec<String>,
+    /// Asks for answers as JSON.
+    pub json: bool,
     /// Where interactive input is remembered; `None` forgets it.
     pub history: Option<PathBuf>,
 }
@@ -63,7 +65,7 @@ pub fn default_history_path() -> Option<PathBuf> {
 ///
 /// No node runs at that socket, or it stopped talking.
 pub fn console_main(request: &ConsoleRequest) -> anyhow::Result<ExitCode> {
-    let mut connection = Connection::open(&request.socket)?;
+    let mut connection = Connection::open(&request.socket, request.json)?;
     let mut ok = true;
     if !request.commands.is_empty() {
         for command in &request.commands {
@@ -118,10 +120,12 @@ fn interact(connection: Connection, history: Option<&Path>) -> anyhow::Result<()
 /// A connection to the node's console.
 struct Connection {
     stream: BufReader<UnixStream>,
+    /// How commands are asked to be run.
+    verb: &'static str,
 }
 
 impl Connection {
-    fn open(socket: &Path) -> anyhow::Result<Self> {
+    fn open(socket: &Path, json: bool) -> anyhow::Result<Self> {
         let stream = UnixStream::connect(socket).with_context(|| {
             format!(
                 "no node answers at {}: is one running, and is this its console socket?",
@@ -129,14 +133,15 @@ impl Connection {
             )
         })?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT)).context("cannot set a timeout")?;
-        Ok(Self { stream: BufReader::new(stream) })
+        let verb = if json { "json" } else { "run" };
+        Ok(Self { stream: BufReader::new(stream), verb })
     }
 
     /// Runs one command and prints what it prints. False if it failed.
     fn run(&mut self, command: &str) -> anyhow::Result<bool> {
         let mut out = std::io::stdout().lock();
         // A reader that went away (`| head`) ends the output, not the command.
-        let ok = self.ask("run", command, |line| drop(writeln!(out, "{line}")))?;
+        let ok = self.ask(self.verb, command, |line| drop(writeln!(out, "{line}")))?;
         Ok(ok)
     }
 

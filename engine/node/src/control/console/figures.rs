@@ -76,7 +76,9 @@ pub(super) async fn counters(node: &Node) -> Result<String, Failure> {
 }
 
 pub(super) async fn net(node: &Node) -> Result<String, Failure> {
-    Ok(table(node, "Sockets and queues", &node.client.figures().await?))
+    let seen = node.client.look().await?;
+    let shards: Vec<Figures> = seen.into_iter().map(|seen| seen.figures).collect();
+    Ok(table(node, "Sockets and queues", &shards))
 }
 
 /// A line per name, with the sum and the figure of every shard.
@@ -103,7 +105,7 @@ pub(super) fn uptime(node: &Node) -> String {
     format!("System uptime: {}\nLast reload: {}\n", spell(uptime_s), spell(reload_s))
 }
 
-async fn stats(node: &Node) -> Result<Vec<Stats>, Failure> {
+pub(super) async fn stats(node: &Node) -> Result<Vec<Stats>, Failure> {
     let answers = node.client.ask_all(Query::Stats).await?;
     let stats = answers.into_iter().filter_map(|answer| match answer {
         Answer::Stats(stats) => Some(*stats),
@@ -120,7 +122,8 @@ fn quantile_row(histogram: &hdrhistogram::Histogram<u64>) -> String {
     format!("{:>10} {:>10} {:>10}", at(0.5), at(0.99), at(0.999))
 }
 
-fn spell_ns(ns: u64) -> String {
+/// A time with three digits or so.
+pub(super) fn spell_ns(ns: u64) -> String {
     match ns {
         0..10_000 => format!("{ns} ns"),
         10_000..10_000_000 => format!("{:.1} us", ns as f64 / 1e3),

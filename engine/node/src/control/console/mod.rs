@@ -10,6 +10,8 @@ mod complete;
 mod explain;
 mod figures;
 mod hints;
+mod json;
+mod latency;
 mod lists;
 mod server;
 mod states;
@@ -40,6 +42,14 @@ pub(crate) struct Scope {
     pub(crate) tenant: TenantId,
     /// Whether it may see and change the node as a whole.
     pub(crate) node_wide: bool,
+}
+
+/// Who reads what a command prints.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reader {
+    People,
+    /// One line of JSON.
+    Programs,
 }
 
 /// What a command printed.
@@ -80,8 +90,8 @@ impl From<ShardError> for Failure {
     }
 }
 
-/// Runs one command line.
-pub(crate) async fn execute(node: &Node, scope: &mut Scope, line: &str) -> Output {
+/// Runs one command line, to be read by people or, where a command can do that, by programs.
+pub(crate) async fn execute(node: &Node, scope: &mut Scope, line: &str, reader: Reader) -> Output {
     let line = line.trim();
     let words = words::split(line);
     if words.is_empty() {
@@ -101,7 +111,11 @@ pub(crate) async fn execute(node: &Node, scope: &mut Scope, line: &str) -> Outpu
         return table::help(arguments);
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match run(node, scope, command, &arguments).await {
+    let ran = match reader {
+        Reader::People => run(node, scope, command, &arguments).await,
+        Reader::Programs => json::run(node, command, &arguments).await,
+    };
+    match ran {
         Ok(text) => Output { text, ok: true },
         Err(Failure::Usage(usage)) => Output { text: usage.to_owned(), ok: false },
         Err(Failure::Because(reason)) => {
@@ -141,6 +155,8 @@ async fn run(
         (Kind::PjsipSubscription, [call_id]) => {
             subscriptions::pjsip_show(node, tenant, call_id).await
         }
+        (Kind::Latency, []) => latency::show(node).await,
+        (Kind::Latency, ["reset"]) => latency::reset(node).await,
         (Kind::Shards, []) => figures::shards(node).await,
         (Kind::Lists, []) => Ok(lists::all(node, tenant)),
         (Kind::Lists, [name]) => lists::one(node, tenant, name),

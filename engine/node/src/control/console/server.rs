@@ -1,7 +1,7 @@
 //! The console's UNIX socket.
 //!
-//! Protocol, line by line: the client sends `run COMMAND` or `complete LINE`; the server answers
-//! with lines that begin with `|`, and then `ok` or `failed`. The socket belongs to the user who
+//! Protocol, line by line: the client sends `run COMMAND`, `json COMMAND` or `complete LINE`; the
+//! server answers with lines that begin with `|`, and then `ok` or `failed`. The socket belongs to the user who
 //! runs the node (mode 0600): whoever can open it may do everything.
 
 use std::io::ErrorKind;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::complete::complete;
-use super::{Output, Scope, execute};
+use super::{Output, Reader, Scope, execute};
 use crate::control::Node;
 
 /// Bytes of one request. Longer ones end the connection.
@@ -99,7 +99,8 @@ async fn serve(mut stream: UnixStream, node: &Node) -> std::io::Result<()> {
         };
         let (verb, rest) = request.split_once(' ').unwrap_or((request, ""));
         let output = match verb {
-            "run" => execute(node, &mut scope, rest).await,
+            "run" => execute(node, &mut scope, rest, Reader::People).await,
+            "json" => execute(node, &mut scope, rest, Reader::Programs).await,
             "complete" => {
                 let mut text = complete(node, &scope, rest).await.join("\n");
                 text.push('\n');

@@ -13,6 +13,7 @@ pub(super) enum Kind {
     DialplanReload,
     Explain,
     Help,
+    Latency,
     Lists,
     Net,
     PjsipSubscription,
@@ -89,7 +90,7 @@ Examples:
 
 /// All commands, by name.
 #[rustfmt::skip]
-pub(super) const COMMANDS: [Command; 28] = {
+pub(super) const COMMANDS: [Command; 29] = {
     const fn own(words: &'static [&'static str], kind: Kind, names: Names, usage: &'static str, summary: &'static str) -> Command {
         Command { words, kind, names, node_wide: false, summary, usage }
     }
@@ -109,6 +110,7 @@ pub(super) const COMMANDS: [Command; 28] = {
         node(&["dialplan", "reload"], Kind::DialplanReload, "Usage: dialplan reload\n", "Read the configuration again"),
         own(&["explain"], Kind::Explain, Names::Extensions, "Usage: explain <exten>[@<context>]\n       Sources with values, ages and owners, how they add up, and who watches.\n", "Why a lamp shows what it shows"),
         own(&["help"], Kind::Help, Names::None, "Usage: help [command]\n", "List commands, or show how one is used"),
+        node(&["latency"], Kind::Latency, "Usage: latency [reset]\n       reset counts anew from now on.\n", "Where time goes, from a change to its answers"),
         own(&["lists", "show"], Kind::Lists, Names::Lists, "Usage: lists show [name]\n       With a name, of each member what it is.\n", "Resource lists, or the members of one"),
         node(&["net"], Kind::Net, "Usage: net\n       What `waiting` says is now, all else is since start.\n", "Datagrams, connections and queues, summed and by shard"),
         own(&["pjsip", "show", "subscription", "inbound"], Kind::PjsipSubscription, Names::None, "Usage: pjsip show subscription inbound <call-id>\n", "Show one subscription of a watcher"),

@@ -4,7 +4,7 @@ use super::super::class::USER;
 use super::super::connection::Connection;
 use super::super::event;
 use super::super::request::Request;
-use crate::control::console::{Scope, execute};
+use crate::control::console::{Reader, Scope, execute};
 
 /// Commands that Asterisk refuses over AMI.
 const REFUSED: [&str; 3] = ["module load", "module unload", "restart gracefully"];
@@ -21,7 +21,7 @@ impl Connection {
         }
         let Some(login) = &self.login else { return };
         let mut scope = Scope::of_user(&login.user, self.node.config().core.tenants.len());
-        let output = execute(&self.node, &mut scope, command).await;
+        let output = execute(&self.node, &mut scope, command, Reader::People).await;
         let mut reply = self
             .reply(request, if output.ok { "Success" } else { "Error" })
             .header("Message", "Command output follows");
