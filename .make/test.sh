@@ -29,7 +29,7 @@ stage() {
 tools() {
     need_rust
     need_programs cc:build-essential make:make git:git sipp:sip-tester baresip:baresip-core \
-        chromium:chromium
+        chromium:chromium valgrind:valgrind
     local part
     for part in fmt clippy; do
         cargo "$part" --version >/dev/null 2>&1 && continue
@@ -56,4 +56,6 @@ stage docs     env RUSTDOCFLAGS='-D warnings' cargo doc -q --workspace --no-deps
 stage tests    "${tests[@]}"
 stage doctests cargo test -q --workspace --doc
 stage benches  cargo test -q --workspace --bench '*'
+# Counted in a release build: nothing else tells what will run.
+stage counts   cargo run -q --release -p lampfield-benches --bin instructions
 stage interop  env LAMPFIELD_INTEROP=1 "${interop[@]}"

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lampfield_core::command::Command;
 use lampfield_core::config::{Config, Endpoint, EndpointId, Identify, Network, Tenant};
@@ -16,8 +16,11 @@ use lampfield_core::placement::{Placement, ShardId, TenantId};
 use lampfield_core::state::DeviceState;
 use lampfield_core::{Input, Outputs, Shard, ShardSetup, Time};
 
+use crate::meter::Meter;
+
 const TENANT: TenantId = TenantId(0);
 const DOMAIN: &str = "pbx.example.com";
+const TAG_BYTES: usize = 21;
 
 /// How watchers reach the shard.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,14 +34,29 @@ pub enum Paths {
 /// What a crowd watches, and from where.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Extensions there are: 10000000, 10000001, …, with one device each.
+    /// Extensions there are: 10000000, 10000001, …
     pub extension_count: usize,
+    /// Devices of each extension.
+    pub device_count: usize,
     /// Members of each list; 0 for watchers of single extensions.
     pub member_count: usize,
     /// Lists there are: list0, list1, …
     pub list_count: usize,
     /// How watchers reach the shard.
     pub paths: Paths,
+}
+
+impl Default for Plan {
+    /// One extension with one device, watched by phones at addresses of their own.
+    fn default() -> Self {
+        Self {
+            extension_count: 1,
+            device_count: 1,
+            member_count: 0,
+            list_count: 0,
+            paths: Paths::Phones(1),
+        }
+    }
 }
 
 /// One shard and its watchers, who answer everything.
@@ -49,13 +67,21 @@ pub struct Crowd {
     now: Time,
     out: Outputs,
     request: String,
-    answers: Vec<(Flow, Vec<u8>)>,
+    answers: Answers,
+    /// Those that are being handed in.
+    answering: Answers,
     change_count: usize,
-    tags: Vec<[u8; 21]>,
+    request_count: u32,
+    tags: Vec<[u8; TAG_BYTES]>,
+    last_tag: Option<[u8; TAG_BYTES]>,
 }
 
 fn exten(at: usize) -> String {
     format!("{}", 10_000_000 + at)
+}
+
+fn device(extension: usize, at: usize) -> String {
+    format!("Custom:d{extension}-{at}")
 }
 
 fn config(plan: Plan) -> Config {
@@ -73,12 +99,12 @@ fn config(plan: Plan) -> Config {
     };
     let everybody = Network { address: Ipv4Addr::UNSPECIFIED.into(), prefix: 0 };
     config.identify = Identify { networks: vec![(everybody, EndpointId(0))], ..config.identify };
-    config.limits.notify_per_turn_max = usize::MAX;
     config.limits.hop_window_initial = u32::from(u16::MAX);
     config.limits.hop_window_max = u32::from(u16::MAX);
     let mut dialplan = Dialplan::default();
     for at in 0..plan.extension_count {
-        let hint = Hint::parse(&format!("Custom:d{at}"), "crowd").expect("a hint");
+        let devices: Vec<String> = (0..plan.device_count).map(|of| device(at, of)).collect();
+        let hint = Hint::parse(&devices.join("&"), "crowd").expect("a hint");
         dialplan.add_hint(TENANT, "hints", &exten(at), hint).expect("an extension");
     }
     config.dialplan = dialplan;
@@ -118,44 +144,75 @@ impl Crowd {
             now: Time::from_secs(1),
             out: Outputs::default(),
             request: String::new(),
-            answers: Vec::new(),
+            answers: Answers::default(),
+            answering: Answers::default(),
             change_count: 0,
+            request_count: 0,
             tags: Vec::new(),
+            last_tag: None,
         };
-        crowd.run();
+        crowd.run(&mut Meter::off());
         crowd
     }
 
-    /// Subscribes watchers `first..end`, two a turn of 20 µs, and answers their first NOTIFYs.
-    pub fn subscribe(&mut self, first: usize, end: usize) {
-        self.tags.reserve_exact(end.saturating_sub(self.tags.len()));
+    /// Subscribes watchers `first..end`, one every 10 µs, and answers their first NOTIFYs. The
+    /// answers are not measured.
+    pub fn subscribe(&mut self, first: usize, end: usize, meter: &mut Meter) {
+        if self.tags.len() < end {
+            self.tags.reserve_exact(end - self.tags.len());
+            self.tags.resize(end, [0; TAG_BYTES]);
+        }
         for watcher in first..end {
-            self.now = self.now + Duration::from_micros(10);
-            self.send_subscribe(watcher, None);
-            let tag = self.out.messages().find_map(|(_, bytes)| to_tag_of(bytes));
-            self.tags.push(tag.expect("a 200 to a SUBSCRIBE"));
-            self.answer();
+            self.send_subscribe(watcher, 3600, None, meter);
+            self.tags[watcher] = self.last_tag.take().expect("a 200 to a SUBSCRIBE");
+            self.answer(&mut Meter::off());
         }
     }
 
-    /// Watchers `first..end` leave.
-    pub fn unsubscribe(&mut self, first: usize, end: usize) {
+    /// Watchers `first..end` refresh. Their answers are not measured.
+    pub fn refresh(&mut self, first: usize, end: usize, meter: &mut Meter) {
+        self.send_again(first, end, 3600, meter);
+    }
+
+    /// Watchers `first..end` leave. Their answers are not measured.
+    pub fn unsubscribe(&mut self, first: usize, end: usize, meter: &mut Meter) {
+        self.send_again(first, end, 0, meter);
+    }
+
+    fn send_again(&mut self, first: usize, end: usize, expires_s: u32, meter: &mut Meter) {
         for watcher in first..end {
-            self.now = self.now + Duration::from_micros(10);
             let tag = self.tags[watcher];
-            self.send_subscribe(watcher, Some(tag));
-            self.answer();
+            self.send_subscribe(watcher, expires_s, Some(tag), meter);
+            self.answer(&mut Meter::off());
         }
     }
 
-    fn send_subscribe(&mut self, watcher: usize, leaves: Option<[u8; 21]>) {
-        let (flow, peer) = (flow(self.plan.paths, watcher), address(self.plan.paths, watcher));
+    fn send_subscribe(
+        &mut self,
+        watcher: usize,
+        expires_s: u32,
+        tag: Option<[u8; TAG_BYTES]>,
+        meter: &mut Meter,
+    ) {
+        self.now = self.now + Duration::from_micros(10);
+        self.request_count += 1;
+        self.write_subscribe(watcher, expires_s, tag);
+        let flow = flow(self.plan.paths, watcher);
+        let Self { shard, request, now, out, .. } = self;
+        meter.measure(|| {
+            shard.handle(Input::Message { flow, bytes: request.as_bytes() }, *now, out);
+        });
+        self.run(meter);
+    }
+
+    fn write_subscribe(&mut self, watcher: usize, expires_s: u32, tag: Option<[u8; TAG_BYTES]>) {
+        let peer = address(self.plan.paths, watcher);
         let uri = match self.plan.list_count {
             0 => format!("sip:{}@{DOMAIN}", exten(watcher % self.plan.extension_count)),
             count => format!("sip:list{}@{DOMAIN}", watcher % count),
         };
-        let (cseq, expires_s) = if leaves.is_some() { (2, 0) } else { (1, 3600) };
         let mixed = (watcher as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let cseq = self.request_count;
         self.request.clear();
         let text = &mut self.request;
         let _ = write!(
@@ -167,7 +224,7 @@ impl Crowd {
             user = 20_000_000 + watcher,
             tag = mixed >> 24,
         );
-        if let Some(tag) = leaves {
+        if let Some(tag) = tag {
             let _ = write!(text, ";tag={}", String::from_utf8_lossy(&tag));
         }
         if self.plan.paths == Paths::Edge {
@@ -191,74 +248,110 @@ impl Crowd {
                 _ => ", application/rlmi+xml, multipart/related",
             },
         );
-        let input = Input::Message { flow, bytes: self.request.as_bytes() };
-        self.shard.handle(input, self.now, &mut self.out);
-        self.run();
     }
 
-    /// Goes on until nothing is due.
-    fn run(&mut self) {
+    /// Goes on until nothing is due; what is said is taken away after every turn, as a node does.
+    fn run(&mut self, meter: &mut Meter) {
+        self.take_out();
         while self.shard.next_deadline().is_some_and(|at| at <= self.now) {
-            self.shard.handle(Input::Tick, self.now, &mut self.out);
+            self.tick(meter);
+            self.take_out();
         }
     }
 
-    /// Time passes.
-    pub fn pass(&mut self, time: Duration) {
-        self.now = self.now + time;
-        self.shard.handle(Input::Tick, self.now, &mut self.out);
-        self.run();
-        self.answer();
+    fn tick(&mut self, meter: &mut Meter) {
+        let Self { shard, now, out, .. } = self;
+        meter.measure(|| shard.handle(Input::Tick, *now, out));
     }
 
-    /// Changes the device of an extension; returns how long telling its watchers took, and how
-    /// many NOTIFYs that were.
-    pub fn change(&mut self, extension: usize) -> (Duration, usize) {
+    /// Takes what the shard has said: NOTIFYs are to be answered, a 200 names a tag.
+    fn take_out(&mut self) {
+        for (flow, bytes) in self.out.messages() {
+            if bytes.starts_with(b"NOTIFY") {
+                self.answers.push(flow, bytes);
+            } else if let Some(tag) = to_tag_of(bytes) {
+                self.last_tag = Some(tag);
+            }
+        }
+        self.out.clear();
+    }
+
+    /// Time passes. Returns how many NOTIFYs that brought; they are not answered yet.
+    pub fn pass(&mut self, time: Duration, meter: &mut Meter) -> usize {
+        let before = self.answers.count;
+        self.now = self.now + time;
+        self.tick(meter);
+        self.run(meter);
+        self.answers.count - before
+    }
+
+    /// A turn in which nothing happens, 1 ms later.
+    pub fn idle(&mut self, meter: &mut Meter) {
+        self.now = self.now + Duration::from_millis(1);
+        let Self { shard, now, out, .. } = self;
+        let deadline = meter.measure(|| {
+            shard.handle(Input::Tick, *now, out);
+            shard.next_deadline()
+        });
+        assert!(deadline.is_none_or(|at| at > *now) && out.is_empty(), "it is idle");
+    }
+
+    /// Changes the first device of an extension; returns how many NOTIFYs that brought.
+    pub fn change(&mut self, extension: usize, meter: &mut Meter) -> usize {
+        let before = self.answers.count;
         self.now = self.now + Duration::from_millis(1);
         self.change_count += 1;
         let state = [DeviceState::NotInUse, DeviceState::InUse][self.change_count % 2];
-        let device = format!("Custom:d{extension}").into();
+        let device = device(extension, 0).into();
         let command = Command::SetDevice { tenant: TENANT, device, state };
-        let begun = Instant::now();
-        self.shard.handle(Input::Command(command), self.now, &mut self.out);
-        self.run();
-        (begun.elapsed(), self.out.messages().len())
+        let Self { shard, now, out, .. } = self;
+        meter.measure(|| shard.handle(Input::Command(command), *now, out));
+        self.run(meter);
+        self.answers.count - before
     }
 
-    /// Answers all NOTIFYs that went out, and what follows from that; returns how long the shard
-    /// took for the answers.
-    pub fn answer(&mut self) -> Duration {
-        let mut took = Duration::ZERO;
-        loop {
-            let mut count = 0;
-            for (flow, bytes) in self.out.messages() {
-                if !bytes.starts_with(b"NOTIFY") {
-                    continue;
+    /// Answers all NOTIFYs that went out, and what follows from that.
+    pub fn answer(&mut self, meter: &mut Meter) {
+        while self.answers.count > 0 {
+            std::mem::swap(&mut self.answers, &mut self.answering);
+            let Self { shard, now, out, answering, .. } = self;
+            meter.measure(|| {
+                for (flow, bytes) in &answering.texts[..answering.count] {
+                    shard.handle(Input::Message { flow: *flow, bytes }, *now, out);
                 }
-                if self.answers.len() == count {
-                    self.answers.push((flow, Vec::with_capacity(512)));
-                }
-                let (to, answer) = &mut self.answers[count];
-                (*to, count) = (flow, count + 1);
-                write_ok(bytes, answer);
-            }
-            self.out.clear();
-            if count == 0 {
-                return took;
-            }
-            let begun = Instant::now();
-            for (flow, bytes) in &self.answers[..count] {
-                let input = Input::Message { flow: *flow, bytes };
-                self.shard.handle(input, self.now, &mut self.out);
-            }
-            self.run();
-            took += begun.elapsed();
+            });
+            self.answering.count = 0;
+            self.run(meter);
         }
+    }
+
+    /// The answers to all NOTIFYs so far are lost.
+    pub fn lose_answers(&mut self) {
+        self.answers.count = 0;
     }
 
     /// The shard's own figures.
     pub fn stats(&self) -> lampfield_core::stats::Stats {
         self.shard.stats()
+    }
+}
+
+/// 200s to be handed in. Their memory is used again, so that it is not counted with the shard's.
+#[derive(Debug, Default)]
+struct Answers {
+    texts: Vec<(Flow, Vec<u8>)>,
+    count: usize,
+}
+
+impl Answers {
+    fn push(&mut self, flow: Flow, notify: &[u8]) {
+        if self.texts.len() == self.count {
+            self.texts.push((flow, Vec::with_capacity(512)));
+        }
+        let (to, answer) = &mut self.texts[self.count];
+        *to = flow;
+        write_ok(notify, answer);
+        self.count += 1;
     }
 }
 
@@ -280,7 +373,7 @@ fn flow(paths: Paths, watcher: usize) -> Flow {
 }
 
 /// The To-tag of a 200 to a SUBSCRIBE.
-fn to_tag_of(response: &[u8]) -> Option<[u8; 21]> {
+fn to_tag_of(response: &[u8]) -> Option<[u8; TAG_BYTES]> {
     let text = std::str::from_utf8(response).ok()?.strip_prefix("SIP/2.0 200")?;
     let to = text.lines().find(|line| line.starts_with("To:"))?;
     to.rsplit_once(";tag=")?.1.as_bytes().try_into().ok()
@@ -312,15 +405,33 @@ mod tests {
             [(0, Paths::Edge), (0, Paths::Phones(2)), (5, Paths::Edge), (5, Paths::Phones(1))]
         {
             let member_count = if list_count > 0 { 4 } else { 0 };
-            let plan = Plan { extension_count: 10, member_count, list_count, paths };
-            let mut crowd = Crowd::new(plan);
-            crowd.subscribe(0, 100);
+            let plan =
+                Plan { extension_count: 10, member_count, list_count, paths, ..Plan::default() };
+            let (mut crowd, off) = (Crowd::new(plan), &mut Meter::off());
+            crowd.subscribe(0, 100, off);
             assert_eq!(crowd.stats().subscription_count, 100);
             assert_eq!(crowd.stats().list_member_count, list_count.min(1) as u64 * 400);
-            assert_eq!(crowd.change(0).1, if list_count > 0 { 40 } else { 10 });
-            crowd.answer();
-            crowd.unsubscribe(0, 100);
+            for _ in 0..2 {
+                assert_eq!(crowd.change(0, off), if list_count > 0 { 40 } else { 10 });
+                crowd.answer(off);
+                assert_eq!(crowd.stats().in_flight_count, 0);
+            }
+            crowd.refresh(0, 50, off);
+            assert_eq!(crowd.stats().counters.subscription_refreshed, 50);
+            crowd.unsubscribe(0, 100, off);
             assert_eq!(crowd.stats().subscription_count, 0);
         }
+    }
+
+    #[test]
+    fn lost_answers_bring_the_same_notifys_again() {
+        let (mut crowd, off) = (Crowd::new(Plan::default()), &mut Meter::off());
+        crowd.subscribe(0, 100, off);
+        assert_eq!(crowd.change(0, off), 100);
+        crowd.lose_answers();
+        assert_eq!(crowd.pass(Duration::from_millis(500), off), 100);
+        crowd.answer(off);
+        crowd.idle(off);
+        assert_eq!(crowd.stats().in_flight_count, 0);
     }
 }

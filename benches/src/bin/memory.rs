@@ -3,9 +3,10 @@
 //! `memory` runs all scenarios, each in a process of its own; `memory SCENARIO COUNT` one of them.
 #![forbid(unsafe_code)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lampfield_benches::crowd::{Crowd, Paths, Plan};
+use lampfield_benches::meter::Meter;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -87,28 +88,27 @@ fn run(scenario: &str, count: usize, member_count: usize) {
         "own-list" => count,
         _ => count.min(1000) * usize::from(is_list),
     };
-    let plan = Plan { extension_count: 1000, member_count, list_count, paths };
-    let mut crowd = Crowd::new(plan);
+    let plan = Plan { extension_count: 1000, member_count, list_count, paths, ..Plan::default() };
+    let (mut crowd, mut meter) = (Crowd::new(plan), Meter::clock());
     // Extensions, their documents and their parts are there before.
     let first = if is_list { list_count.min(1000) } else { plan.extension_count };
-    crowd.subscribe(0, first);
-    crowd.pass(Duration::from_secs(33));
+    crowd.subscribe(0, first, &mut Meter::off());
+    settle(&mut crowd);
     let before = used();
-    let begun = Instant::now();
-    crowd.subscribe(first, first + count);
-    let (took, fresh) = (begun.elapsed(), used());
-    crowd.pass(Duration::from_secs(33));
+    crowd.subscribe(first, first + count, &mut meter);
+    let (subscribe_ns, fresh) = (meter.take(), used());
+    settle(&mut crowd);
     let settled = used();
-    let (mut change, mut notify_count) = (Duration::ZERO, 0);
-    let mut answers = Duration::ZERO;
+    let (mut change_ns, mut answers_ns, mut notify_count) = (0, 0, 0);
     for extension in 0..if is_list { 10 } else { 100 } {
-        let (took, told_count) = crowd.change(extension);
-        (change, notify_count) = (change + took, notify_count + told_count);
-        answers += crowd.answer();
+        notify_count += crowd.change(extension, &mut meter);
+        change_ns += meter.take();
+        crowd.answer(&mut meter);
+        answers_ns += meter.take();
     }
     let live = crowd.stats();
-    crowd.unsubscribe(first, first + count);
-    crowd.pass(Duration::from_secs(33));
+    crowd.unsubscribe(first, first + count, &mut Meter::off());
+    settle(&mut crowd);
     let left = used();
     println!(
         "{scenario:>12} {count:>8} x{member_count:<4} {}  {}  {}   {:.2} us/subscribe, \
@@ -116,9 +116,15 @@ fn run(scenario: &str, count: usize, member_count: usize) {
         told(before, fresh, count),
         told(before, settled, count),
         told(before, left, count),
-        took.as_secs_f64() * 1e6 / count as f64,
-        change.as_secs_f64() * 1e9 / notify_count.max(1) as f64,
-        answers.as_secs_f64() * 1e9 / notify_count.max(1) as f64,
+        subscribe_ns as f64 / 1e3 / count as f64,
+        change_ns as f64 / notify_count.max(1) as f64,
+        answers_ns as f64 / notify_count.max(1) as f64,
     );
     assert_eq!(live.subscription_count, (first + count) as u64);
+}
+
+/// Answered requests are forgotten.
+fn settle(crowd: &mut Crowd) {
+    crowd.pass(Duration::from_secs(33), &mut Meter::off());
+    crowd.answer(&mut Meter::off());
 }

@@ -1,0 +1,52 @@
+//! Times of all scenarios, and of what the shard keeps of its latencies.
+#![allow(missing_docs, reason = "criterion's macros make public items")]
+
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use lampfield_benches::meter::Meter;
+use lampfield_benches::scenario::{LARGE, SCENARIOS, Scenario};
+
+fn scenarios(criterion: &mut Criterion) {
+    for scenario in SCENARIOS {
+        time(criterion, scenario);
+    }
+}
+
+fn large(criterion: &mut Criterion) {
+    time(criterion, &LARGE);
+}
+
+/// Times one scenario. What criterion calls an element is the scenario's unit.
+fn time(criterion: &mut Criterion, scenario: &Scenario) {
+    let (name, what) = scenario.name.split_once('/').expect("group/what");
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Elements(1));
+    let mut step = None;
+    group.bench_function(what, |bencher| {
+        let step = step.get_or_insert_with(scenario.make);
+        bencher.iter_custom(|rounds| {
+            let (mut meter, mut units) = (Meter::clock(), 0);
+            // A step does many units; it is done at least once.
+            while units < rounds as usize {
+                units += step(&mut meter);
+            }
+            Duration::from_nanos(meter.take()).mul_f64(rounds as f64 / units as f64)
+        });
+    });
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = scenarios
+}
+criterion_group! {
+    name = large_benches;
+    config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(500));
+    targets = large
+}
+criterion_main!(benches, large_benches);
