@@ -17,6 +17,7 @@ use crate::Time;
 use crate::auth::{Authenticator, Verdict};
 use crate::body::Format;
 use crate::config::{Config, Dialect, Endpoint, EndpointId};
+use crate::digest::Algorithm;
 use crate::extension::GroupView;
 use crate::flow::Flow;
 use crate::pace::gap_of_event;
@@ -123,13 +124,25 @@ pub(crate) fn identify<'c>(
     let Some(auth) = &endpoint.auth else { return Ok(Peer { id, endpoint }) };
     match authenticator.verify(request, auth, now) {
         Verdict::Proven => Ok(Peer { id, endpoint }),
-        verdict => Err(challenge(authenticator, &auth.realm, now, verdict == Verdict::Stale)),
+        verdict => {
+            let algorithms = auth.secrets.iter().map(|secret| secret.algorithm);
+            let is_stale = verdict == Verdict::Stale;
+            Err(challenge(authenticator, &auth.realm, algorithms, now, is_stale))
+        }
     }
 }
 
-fn challenge(authenticator: &Authenticator, realm: &str, now: Time, stale: bool) -> Answer {
-    let value = authenticator.challenge(realm, now, stale);
-    Answer::new(401, "Unauthorized").with("WWW-Authenticate", value)
+fn challenge(
+    authenticator: &Authenticator,
+    realm: &str,
+    algorithms: impl Iterator<Item = Algorithm>,
+    now: Time,
+    stale: bool,
+) -> Answer {
+    algorithms.fold(Answer::new(401, "Unauthorized"), |answer, algorithm| {
+        let value = authenticator.challenge(realm, algorithm, now, stale);
+        answer.with("WWW-Authenticate", value)
+    })
 }
 
 /// A stranger gets 403; where endpoints authenticate he gets a challenge like everybody, so that
@@ -138,7 +151,11 @@ fn refuse_stranger(config: &Config, authenticator: &Authenticator, now: Time) ->
     if config.dialect == Dialect::Rfc && config.identify.users.is_empty() {
         return Answer::new(403, "Forbidden");
     }
-    challenge(authenticator, &config.realm, now, false)
+    let algorithms = match &config.algorithms[..] {
+        [] => &[Algorithm::Md5],
+        some => some,
+    };
+    challenge(authenticator, &config.realm, algorithms.iter().copied(), now, false)
 }
 
 /// A SUBSCRIBE that passed every check that does not need the extension's shard.

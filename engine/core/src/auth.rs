@@ -1,17 +1,16 @@
 //! Digest authentication of requests, with nonces that need no memory.
 //!
 //! A nonce is `time` and a keyed MAC over it; it is good for [`NONCE_LIFETIME_S`] and bound to the
-//! realm. What credentials are used for is remembered that long ([`Replays`]). Source: RFC 3261 section 22, RFC 7616; MD5 because that is what phones and `pjsip.conf`
-//! have.
+//! realm. What credentials are used for is remembered that long ([`Replays`]). Source: RFC 3261
+//! section 22, RFC 7616, RFC 8760: a challenge for each algorithm, the preferred one first.
 
 use std::time::Duration;
 
-use lampfield_wire::{HeaderName, Message, split_list, split_uri, unquote};
-use md5::{Digest, Md5};
-
 use crate::Time;
 use crate::config::Auth;
+use crate::digest::Algorithm;
 use crate::replay::{Replays, Use};
+use lampfield_wire::{HeaderName, Message, split_list, split_uri, unquote};
 
 /// Seconds a nonce is accepted; then the peer is told `stale=true` and tries again by itself.
 const NONCE_LIFETIME_S: u64 = 300;
@@ -45,10 +44,19 @@ impl Authenticator {
     }
 
     /// Value of a WWW-Authenticate header.
-    pub(crate) fn challenge(&self, realm: &str, now: Time, stale: bool) -> String {
+    pub(crate) fn challenge(
+        &self,
+        realm: &str,
+        algorithm: Algorithm,
+        now: Time,
+        stale: bool,
+    ) -> String {
         let nonce = self.nonce(realm, now.as_secs());
+        let algorithm = algorithm.token();
         let stale = if stale { ",stale=true" } else { "" };
-        format!("Digest realm=\"{realm}\",nonce=\"{nonce}\",algorithm=MD5,qop=\"auth\"{stale}")
+        format!(
+            "Digest realm=\"{realm}\",nonce=\"{nonce}\",algorithm={algorithm},qop=\"auth\"{stale}"
+        )
     }
 
     /// Checks the Authorization headers of a request against one set of credentials.
@@ -65,13 +73,20 @@ impl Authenticator {
         if !is_same_target(get("uri"), request.request_uri().unwrap_or_default()) {
             return Verdict::Unproven;
         }
-        let ha2 = md5_hex(&[method, get("uri")]);
-        let ha1 = auth.ha1_md5.as_bytes();
+        let named = param(value, "algorithm").map(std::str::from_utf8);
+        let algorithm =
+            named.map_or(Some(Algorithm::Md5), |token| token.ok().and_then(Algorithm::from_token));
+        // Nothing weaker than what was asked for.
+        let secret = auth.secrets.iter().find(|secret| Some(secret.algorithm) == algorithm);
+        let Some(secret) = secret else { return Verdict::Unproven };
+        let hex = |parts: &[&[u8]]| secret.algorithm.hex(parts);
+        let ha2 = hex(&[method, get("uri")]);
+        let ha1 = secret.ha1.as_bytes();
         let want = match param(value, "qop") {
-            None => md5_hex(&[ha1, get("nonce"), ha2.as_bytes()]),
+            None => hex(&[ha1, get("nonce"), ha2.as_bytes()]),
             Some(qop) if qop.eq_ignore_ascii_case(b"auth") => {
                 let parts = [ha1, get("nonce"), get("nc"), get("cnonce"), qop, ha2.as_bytes()];
-                md5_hex(&parts)
+                hex(&parts)
             }
             Some(_) => return Verdict::Unproven,
         };
@@ -108,18 +123,20 @@ impl Authenticator {
 
     fn nonce(&self, realm: &str, made_at_s: u64) -> String {
         let time = format!("{:08x}", made_at_s as u32);
-        // Key at both ends: no length extension, no use of the inner hash alone.
-        let inner = md5_hex(&[&self.key, time.as_bytes(), realm.as_bytes()]);
-        // Half of the MAC: a challenge is not to be longer than the request, and 64 bits cannot be
-        // guessed in the life of a nonce.
-        let mac = md5_hex(&[&self.key, inner.as_bytes()]);
+        // A hash that keeps a part of its state to itself needs no second key. A quarter of it: a
+        // challenge is not to be longer than the request, and 64 bits cannot be guessed in the
+        // life of a nonce.
+        let mac = Algorithm::Sha512_256.hex(&[&self.key, time.as_bytes(), realm.as_bytes()]);
         format!("{time}{}", &mac[..16])
     }
 }
 
-/// A challenge as short as RFC 7616 allows: MD5 is what no algorithm means.
-pub(crate) fn shorten_challenge(header: &[u8]) -> Vec<u8> {
-    String::from_utf8_lossy(header).replace("algorithm=MD5,", "").into_bytes()
+/// Challenges as short as RFC 7616 allows: the last one only, which is the one most peers know, and
+/// MD5 is what no algorithm means.
+pub(crate) fn shorten_challenges(headers: &[u8]) -> Vec<u8> {
+    let headers = String::from_utf8_lossy(headers);
+    let last = headers.split_inclusive("\r\n").last().unwrap_or_default();
+    last.replace("algorithm=MD5,", "").into_bytes()
 }
 
 /// Whether credentials for `uri` are good for a request to `request_uri`: the same bytes, or the
@@ -127,18 +144,6 @@ pub(crate) fn shorten_challenge(header: &[u8]) -> Vec<u8> {
 fn is_same_target(uri: &[u8], request_uri: &[u8]) -> bool {
     let [Ok(a), Ok(b)] = [uri, request_uri].map(split_uri) else { return uri == request_uri };
     a.user == b.user && a.host.eq_ignore_ascii_case(b.host)
-}
-
-/// Lower-case hexadecimal MD5 of the parts joined by colons.
-fn md5_hex(parts: &[&[u8]]) -> String {
-    let mut md5 = Md5::new();
-    for (index, part) in parts.iter().enumerate() {
-        if index > 0 {
-            md5.update(b":");
-        }
-        md5.update(part);
-    }
-    md5.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Compares without telling by its duration where the difference is.
@@ -159,6 +164,7 @@ fn param<'a>(value: &'a [u8], name: &str) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Secret;
     use lampfield_wire::Framing;
 
     fn subscribe(cseq: u32, authorization: &str) -> Vec<u8> {
@@ -169,9 +175,11 @@ mod tests {
         .into_bytes()
     }
 
+    /// Asked for two of the three algorithms.
     fn alice() -> Auth {
-        let ha1_md5 = md5_hex(&[b"alice", b"lab", b"secret"]).into();
-        Auth { username: "alice".into(), realm: "lab".into(), ha1_md5 }
+        let secrets = [Algorithm::Sha256, Algorithm::Md5]
+            .map(|algorithm| Secret { algorithm, ha1: algorithm.ha1("alice", "lab", "secret") });
+        Auth { username: "alice".into(), realm: "lab".into(), secrets: secrets.into() }
     }
 
     fn nonce_of(challenge: &str) -> String {
@@ -183,14 +191,31 @@ mod tests {
             .into()
     }
 
-    fn authorization(ha1: &str, nonce: &str, uri: &str, nc: u32) -> String {
-        let (ha2, nc) = (md5_hex(&[b"SUBSCRIBE", uri.as_bytes()]), format!("{nc:08x}"));
-        let parts = [ha1, nonce, &nc, "cn", "auth", &ha2].map(str::as_bytes);
-        let response = md5_hex(&parts);
+    /// What a client writes that names its algorithm, or, for `None`, does not.
+    fn authorization(
+        algorithm: Option<Algorithm>,
+        password: &str,
+        nonce: &str,
+        uri: &str,
+        nc: u32,
+    ) -> String {
+        let named = algorithm.map(|algorithm| format!(", algorithm={}", algorithm.token()));
+        let algorithm = algorithm.unwrap_or(Algorithm::Md5);
+        let ha1 = algorithm.ha1("alice", "lab", password);
+        let ha2 = algorithm.hex(&[b"SUBSCRIBE", uri.as_bytes()]);
+        let nc = format!("{nc:08x}");
+        let response = algorithm.hex(&[&ha1, nonce, &nc, "cn", "auth", &ha2].map(str::as_bytes));
+        let named = named.unwrap_or_default();
         format!(
             "Authorization: Digest username=\"alice\", realm=\"lab\", nonce=\"{nonce}\", uri=\"{uri}\", \
-             qop=auth, nc={nc}, cnonce=\"cn\", response=\"{response}\"\r\n"
+             qop=auth, nc={nc}, cnonce=\"cn\", response=\"{response}\"{named}\r\n"
         )
+    }
+
+    fn verdict(authenticator: &mut Authenticator, header: &str, cseq: u32, at_s: u64) -> Verdict {
+        let request = subscribe(cseq, header);
+        let request = Message::scan(&request, Framing::Datagram).expect("a request");
+        authenticator.verify(&request, &alice(), Time::from_secs(at_s))
     }
 
     #[test]
@@ -198,11 +223,11 @@ mod tests {
         let mut authenticator = Authenticator::new(&mut fastrand::Rng::with_seed(1));
         let other = Authenticator::new(&mut fastrand::Rng::with_seed(2));
         let now = Time::from_secs(1000);
-        let nonce = nonce_of(&authenticator.challenge("lab", now, false));
-        let foreign = nonce_of(&other.challenge("lab", now, false));
-        let (good, bad) = (alice().ha1_md5, md5_hex(&[b"alice", b"lab", b"guess"]));
+        let nonce = nonce_of(&authenticator.challenge("lab", Algorithm::Md5, now, false));
+        let foreign = nonce_of(&other.challenge("lab", Algorithm::Md5, now, false));
         let here = "sip:1000@h";
-        let with = |nc| authorization(&good, &nonce, here, nc);
+        let authorize = |password, nonce, uri, nc| authorization(None, password, nonce, uri, nc);
+        let with = |nc| authorize("secret", &nonce, here, nc);
         for (header, cseq, at_s, want) in [
             (with(1), 1, 1000, Verdict::Proven),
             (with(1), 1, 1031, Verdict::Proven),
@@ -212,30 +237,50 @@ mod tests {
             (with(3), 3, 1299, Verdict::Proven),
             (with(4), 4, 1300, Verdict::Stale),
             (with(4), 4, 999, Verdict::Stale),
-            (authorization(&good, &foreign, here, 5), 5, 1000, Verdict::Stale),
-            (authorization(&good, "x", here, 5), 5, 1000, Verdict::Stale),
-            (authorization(&bad, &nonce, here, 5), 5, 1000, Verdict::Unproven),
-            (authorization(&good, &nonce, "sip:1001@h", 5), 5, 1000, Verdict::Unproven),
-            (authorization(&good, &nonce, "sip:1000@i", 5), 5, 1000, Verdict::Unproven),
-            (authorization(&good, &nonce, "", 5), 5, 1000, Verdict::Unproven),
-            (authorization(&good, &nonce, "sip:1000@H:5060;a=b", 5), 5, 1299, Verdict::Proven),
+            (authorize("secret", &foreign, here, 5), 5, 1000, Verdict::Stale),
+            (authorize("secret", "x", here, 5), 5, 1000, Verdict::Stale),
+            (authorize("guess", &nonce, here, 5), 5, 1000, Verdict::Unproven),
+            (authorize("secret", &nonce, "sip:1001@h", 5), 5, 1000, Verdict::Unproven),
+            (authorize("secret", &nonce, "sip:1000@i", 5), 5, 1000, Verdict::Unproven),
+            (authorize("secret", &nonce, "", 5), 5, 1000, Verdict::Unproven),
+            (authorize("secret", &nonce, "sip:1000@H:5060;a=b", 5), 5, 1299, Verdict::Proven),
             (String::new(), 6, 1000, Verdict::Unproven),
             ("Authorization: Digest\r\n".into(), 6, 1000, Verdict::Unproven),
             ("Authorization: Basic eA==\r\n".into(), 6, 1000, Verdict::Unproven),
         ] {
-            let request = subscribe(cseq, &header);
-            let request = Message::scan(&request, Framing::Datagram).expect("a request");
-            let verdict = authenticator.verify(&request, &alice(), Time::from_secs(at_s));
+            let verdict = verdict(&mut authenticator, &header, cseq, at_s);
             assert_eq!(verdict, want, "{header} at {at_s}");
         }
     }
 
     #[test]
-    fn the_example_of_rfc_2617_comes_out() {
-        let ha1 = md5_hex(&[b"Mufasa", b"testrealm@host.com", b"Circle Of Life"]);
-        let ha2 = md5_hex(&[b"GET", b"/dir/index.html"]);
-        let nonce = b"dcd98b7102dd2f0e8b11d0f600bfb0c093";
-        let parts = [ha1.as_bytes(), nonce, b"00000001", b"0a4f113b", b"auth", ha2.as_bytes()];
-        assert_eq!(md5_hex(&parts), "6629fae49393a05397450978507c4ef1");
+    fn a_secret_is_proven_in_the_algorithms_asked_for_and_in_no_other() {
+        let mut authenticator = Authenticator::new(&mut fastrand::Rng::with_seed(1));
+        let challenge =
+            authenticator.challenge("lab", Algorithm::Sha256, Time::from_secs(9), false);
+        assert!(challenge.contains("algorithm=SHA-256,"), "{challenge}");
+        let nonce = nonce_of(&challenge);
+        for (nc, (algorithm, password, want)) in [
+            (Some(Algorithm::Md5), "secret", Verdict::Proven),
+            (Some(Algorithm::Sha256), "secret", Verdict::Proven),
+            (Some(Algorithm::Sha256), "guess", Verdict::Unproven),
+            (Some(Algorithm::Sha512_256), "secret", Verdict::Unproven),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let header = authorization(algorithm, password, &nonce, "sip:1000@h", nc as u32 + 1);
+            let verdict = verdict(&mut authenticator, &header, nc as u32, 9);
+            assert_eq!(verdict, want, "{header}");
+        }
+        let sess = authorization(Some(Algorithm::Md5), "secret", &nonce, "sip:1000@h", 9);
+        let sess = sess.replace("algorithm=MD5", "algorithm=MD5-sess");
+        assert_eq!(verdict(&mut authenticator, &sess, 9, 9), Verdict::Unproven);
+    }
+
+    #[test]
+    fn a_short_answer_holds_the_challenge_most_peers_know() {
+        let both = b"WWW-Authenticate: Digest algorithm=SHA-256,a\r\nWWW-Authenticate: Digest algorithm=MD5,a\r\n";
+        assert_eq!(shorten_challenges(both), b"WWW-Authenticate: Digest a\r\n");
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::dialplan::Dialplan;
+use crate::digest::{Algorithm, Secret};
 use crate::limits::Limits;
 use crate::list::Lists;
 use crate::placement::TenantId;
@@ -31,6 +32,8 @@ pub struct Config {
     pub dialect: Dialect,
     /// Realm of challenges to requests of no known endpoint.
     pub realm: Arc<str>,
+    /// Algorithms of these challenges, the preferred one first. None: MD5.
+    pub algorithms: Vec<Algorithm>,
     /// Bounds on everything.
     pub limits: Limits,
 }
@@ -101,8 +104,8 @@ pub struct Auth {
     pub username: Arc<str>,
     /// Realm of the challenge.
     pub realm: Arc<str>,
-    /// Lower-case hex MD5 of `username:realm:password`.
-    pub ha1_md5: Arc<str>,
+    /// What it must know, in the order in which it is asked for.
+    pub secrets: Arc<[Secret]>,
 }
 
 /// Finds the endpoint of a request: by source address, then by the From user, then anonymous.

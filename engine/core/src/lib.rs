@@ -12,6 +12,7 @@ pub mod body;
 pub mod command;
 pub mod config;
 pub mod dialplan;
+pub mod digest;
 mod ended;
 mod extension;
 mod fanout;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lampfield_wire::{HeaderName, Message, NameAddr, Via};
 
-use crate::auth::shorten_challenge;
+use crate::auth::shorten_challenges;
 use crate::flow::{Flow, Transport};
 use crate::tag::Tag;
 
@@ -117,7 +117,7 @@ fn write_response(
     }
     match form {
         Form::Brief if answer.status == 401 => {
-            push(out, &[&shorten_challenge(&answer.headers), b"\r\n"]);
+            push(out, &[&shorten_challenges(&answer.headers), b"\r\n"]);
         }
         Form::Brief => push(out, &[&answer.headers, b"\r\n"]),
         Form::Bare => out.extend_from_slice(b"\r\n"),

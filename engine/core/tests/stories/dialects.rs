@@ -152,11 +152,14 @@ fn a_hint_that_loses_its_presence_sources_shows_none() {
 #[test]
 fn a_name_that_exists_is_answered_like_one_that_does_not() {
     use lampfield_core::config::{Auth, EndpointId};
+    use lampfield_core::digest::{Algorithm, Secret};
     let mut config = super::world::config(Dialect::Rfc);
+    config.algorithms = vec![Algorithm::Sha256, Algorithm::Md5];
+    let secret = |&algorithm| Secret { algorithm, ha1: algorithm.ha1("w", "asterisk", "secret") };
     config.endpoints[0].auth = Some(Auth {
         username: "w".into(),
         realm: "asterisk".into(),
-        ha1_md5: "0123456789abcdef0123456789abcdef".into(),
+        secrets: config.algorithms.iter().map(secret).collect(),
     });
     config.identify.users.insert("w".into(), EndpointId(0));
     let mut world = World::with(1, config, 0);

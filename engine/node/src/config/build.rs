@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Identify, Network, Tenant};
 use lampfield_core::dialplan::DialplanError;
+use lampfield_core::digest::{Algorithm, Secret};
 use lampfield_core::placement::TenantId;
-use md5::{Digest, Md5};
 
 use super::problem::{Place, Problems};
 use super::{AmiConfig, Listen};
@@ -220,8 +220,48 @@ pub(super) fn place_of(origin: &str) -> Place {
     Place { line: line.parse().unwrap_or(0), ..Place::file(file) }
 }
 
-/// Lower-case hex MD5 of `username:realm:password`.
-pub(super) fn ha1_md5(username: &str, realm: &str, password: &str) -> String {
-    let digest = Md5::digest(format!("{username}:{realm}:{password}"));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+/// What an endpoint is asked for: each of `algorithms` that a secret is known for, in their order.
+/// Hashes alone, of other algorithms only, are asked for as they are.
+pub(super) fn secrets(
+    algorithms: &[Algorithm],
+    hashes: Vec<Secret>,
+    password: Option<impl Fn(Algorithm) -> Arc<str>>,
+) -> Vec<Secret> {
+    let known = |&algorithm: &Algorithm| {
+        let hash = hashes.iter().find(|secret| secret.algorithm == algorithm).cloned();
+        hash.or_else(|| {
+            let ha1 = password.as_ref()?(algorithm);
+            Some(Secret { algorithm, ha1 })
+        })
+    };
+    let secrets: Vec<Secret> = algorithms.iter().filter_map(known).collect();
+    if secrets.is_empty() { hashes } else { secrets }
+}
+
+/// Algorithms by their tokens; the error is the first that is none.
+pub(super) fn algorithms<'a>(
+    tokens: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<Algorithm>, String> {
+    let one = |token: &str| {
+        Algorithm::from_token(token).ok_or_else(|| {
+            format!("{token}: MD5, SHA-256 or SHA-512-256 expected (digest algorithms)")
+        })
+    };
+    let mut algorithms = Vec::new();
+    for token in tokens {
+        let algorithm = one(token.trim())?;
+        if !algorithms.contains(&algorithm) {
+            algorithms.push(algorithm);
+        }
+    }
+    Ok(algorithms)
+}
+
+/// What is said of a hash that is none.
+pub(super) fn bad_ha1(algorithm: Algorithm) -> String {
+    format!(
+        "{} hexadecimal digits expected: the {} hash of username:realm:password",
+        algorithm.digit_count(),
+        algorithm.token()
+    )
 }

@@ -37,6 +37,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lampfield_core::config::Dialect;
+use lampfield_core::digest::Algorithm;
 use lampfield_core::placement::TenantId;
 use toml::Spanned;
 
@@ -125,6 +126,13 @@ impl Native<'_> {
             // Credentials below are made for it.
             self.draft.core.realm = realm.get_ref().as_str().into();
         }
+        // The strong one first (RFC 8760); an Asterisk asks for MD5 unless it is told otherwise.
+        let algorithms = file.node.digest_algorithms.as_ref();
+        self.draft.core.algorithms =
+            algorithms.and_then(|named| self.algorithms(named)).unwrap_or_else(|| match dialect {
+                Dialect::Rfc => vec![Algorithm::Sha256, Algorithm::Md5],
+                Dialect::Asterisk => vec![Algorithm::Md5],
+            });
         self.tenants(file.tenant);
         self.providers(file.provider);
         self.contexts(file.context);

@@ -200,7 +200,7 @@ fn endpoints_with_everything_in_them() {
     assert_eq!(core.limits.t1.as_millis(), 250);
     let auth = core.endpoints[0].auth.as_ref().unwrap();
     // md5("1000:lab:secret")
-    assert_eq!((&*auth.realm, &*auth.ha1_md5), ("lab", "156e960d0feb6ad5d3c516fe159a3d03"));
+    assert_eq!((&*auth.realm, &*auth.secrets[0].ha1), ("lab", "156e960d0feb6ad5d3c516fe159a3d03"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Configuration files as their users meet them: what is served, and what the messages say.
 
 mod asterisk;
+mod auth;
 mod lists;
 mod native;
 

@@ -228,13 +228,18 @@ pub(super) const TRANSPORT: Options = Options {
 
 pub(super) const GLOBAL: Options = Options {
     kind: "the global section",
-    used: &["user_agent", "default_realm", "endpoint_identifier_order"],
+    used: &[
+        "user_agent",
+        "default_realm",
+        "default_auth_algorithms_uas",
+        "endpoint_identifier_order",
+    ],
     silent: &[
         "all_codecs_on_empty_reinvite",
         "allow_sending_180_after_183",
         "contact_expiration_*",
         "debug",
-        "default_auth_algorithms_*",
+        "default_auth_algorithms_uac",
         "default_from_user",
         "default_outbound_endpoint",
         "disable_multi_domain",

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lampfield_core::config::{Auth, Dialect, Endpoint, EndpointId};
+use lampfield_core::digest::{Algorithm, Secret};
 use lampfield_core::flow::Transport;
 use lampfield_core::placement::TenantId;
 use lampfield_core::provider::Provider;
 
-use super::super::build::{Draft, ha1_md5};
+use super::super::build::{self, Draft};
 use super::super::load::SIP_PORT;
 use super::super::{Listen, acl};
 use super::section::{Entry, Section};
@@ -57,6 +58,9 @@ pub(super) fn load(sections: &[Section], tenant: TenantId, draft: &mut Draft) {
     of("global").for_each(|section| global(section, draft));
     if draft.core.realm.is_empty() {
         draft.core.realm = REALM.into();
+    }
+    if draft.core.algorithms.is_empty() {
+        draft.core.algorithms.push(Algorithm::Md5);
     }
     of("system").for_each(|section| system(section, draft));
     of("transport").for_each(|section| transport(section, draft));
@@ -106,6 +110,11 @@ fn global(section: &Section, draft: &mut Draft) {
     }
     if draft.core.realm.is_empty() {
         draft.core.realm = section.text("default_realm").unwrap_or_default().into();
+    }
+    if draft.core.algorithms.is_empty()
+        && let Some(entry) = section.get("default_auth_algorithms_uas")
+    {
+        draft.core.algorithms = algorithms(entry, draft);
     }
     if let Some(entry) = section.get("endpoint_identifier_order") {
         let named: Vec<&str> = entry.value.split(',').map(str::trim).collect();
@@ -229,35 +238,64 @@ fn credentials(section: &Section, draft: &mut Draft) -> Option<Auth> {
     let text = |name| section.text(name).filter(|text| !text.is_empty());
     let username: Arc<str> = text("username").unwrap_or_default().into();
     let realm: Arc<str> = text("realm").unwrap_or(draft.realm()).into();
-    let digest = text("md5_cred").or_else(|| {
-        let digests = section.all("password_digest").filter_map(|e| e.value.split_once(':'));
-        digests
-            .filter(|(kind, _)| kind.eq_ignore_ascii_case("md5"))
-            .map(|(_, digest)| digest)
-            .last()
-    });
-    let ha1_md5 = match (digest, text("password")) {
-        (Some(digest), _) => {
-            let is_md5 = digest.len() == 32 && digest.bytes().all(|b| b.is_ascii_hexdigit());
-            if !is_md5 {
-                let text =
-                    "an MD5 credential is 32 hexadecimal digits: md5(username:realm:password)";
-                draft.problems.error(&section.place, text);
-                return None;
-            }
-            digest.to_ascii_lowercase()
-        }
-        (None, Some(password)) => ha1_md5(&username, &realm, password),
-        (None, None) => {
-            let text = format!(
-                "auth {} needs username and password, or md5_cred; other kinds are not served",
-                section.name
-            );
-            draft.problems.error(&section.place, text);
-            return None;
-        }
+    let hashes = hashes(section, draft)?;
+    let wanted = match section.get("supported_algorithms_uas") {
+        Some(entry) => algorithms(entry, draft),
+        None => draft.core.algorithms.clone(),
     };
-    Some(Auth { username, realm, ha1_md5: ha1_md5.into() })
+    let password = text("password")
+        .map(|password| |algorithm: Algorithm| algorithm.ha1(&username, &realm, password));
+    let secrets = build::secrets(&wanted, hashes, password);
+    if secrets.is_empty() {
+        let text = format!(
+            "auth {} needs username and password, md5_cred or password_digest; other kinds are not \
+             served",
+            section.name
+        );
+        draft.problems.error(&section.place, text);
+        return None;
+    }
+    Some(Auth { username, realm, secrets: secrets.into() })
+}
+
+/// `md5_cred = HASH` and `password_digest = ALGORITHM:HASH`; of one algorithm the last counts.
+fn hashes(section: &Section, draft: &mut Draft) -> Option<Vec<Secret>> {
+    let mut hashes = Vec::new();
+    let mut is_good = true;
+    let cred = section.get("md5_cred").filter(|entry| !entry.value.is_empty());
+    let cred = cred.map(|entry| (entry, Some((Algorithm::Md5, &*entry.value))));
+    let digests: Vec<&Entry> = section.all("password_digest").collect();
+    let digests = digests.into_iter().rev().map(|entry| {
+        let named = entry.value.split_once(':');
+        (entry, named.and_then(|(token, hash)| Some((Algorithm::from_token(token.trim())?, hash))))
+    });
+    for (entry, named) in cred.into_iter().chain(digests) {
+        let problem = match named {
+            None => "ALGORITHM:HASH expected, of MD5, SHA-256 or SHA-512-256".to_owned(),
+            Some((algorithm, hash)) => match algorithm.parse_ha1(hash.trim()) {
+                Some(ha1) => {
+                    hashes.push(Secret { algorithm, ha1 });
+                    continue;
+                }
+                None => build::bad_ha1(algorithm),
+            },
+        };
+        draft.problems.error(&entry.place, problem);
+        is_good = false;
+    }
+    is_good.then_some(hashes)
+}
+
+/// A list of algorithms; one that is not known is warned of, since others may do.
+fn algorithms(entry: &Entry, draft: &mut Draft) -> Vec<Algorithm> {
+    let mut known = Vec::new();
+    for token in entry.value.split(',') {
+        match build::algorithms([token]) {
+            Ok(algorithms) => known.extend(algorithms),
+            Err(text) => draft.problems.warn(&entry.place, text),
+        }
+    }
+    known
 }
 
 fn identify(section: &Section, draft: &mut Draft) {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use lampfield_core::config::{self, Dialect};
+use lampfield_core::digest::{Algorithm, Secret};
 use toml::Spanned;
 
 use super::super::acl;
-use super::super::build::ha1_md5;
+use super::super::build;
 use super::Native;
 use super::file::{Auth, Endpoint};
 
@@ -104,28 +105,49 @@ impl Native<'_> {
     }
 
     fn auth(&mut self, entry: &Spanned<Auth>) -> Option<config::Auth> {
-        let Auth { username, password, ha1_md5: given, realm } = entry.get_ref();
-        let realm = realm.as_deref().unwrap_or(self.draft.realm()).to_owned();
-        let ha1_md5 = match (given, password) {
-            (Some(digest), None) => {
-                let text = digest.get_ref();
-                if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    let text = "32 hexadecimal digits expected: md5(username:realm:password)";
-                    self.error(digest, text);
-                    return None;
-                }
-                text.to_ascii_lowercase()
-            }
-            (None, Some(password)) => ha1_md5(username, &realm, password),
-            _ => {
-                self.error(entry, "either password or ha1_md5 expected");
-                return None;
-            }
+        let auth = entry.get_ref();
+        let realm = auth.realm.as_deref().unwrap_or(self.draft.realm()).to_owned();
+        let wanted = match &auth.algorithms {
+            Some(named) => self.algorithms(named)?,
+            None => self.draft.core.algorithms.clone(),
         };
+        let mut hashes = Vec::new();
+        for (algorithm, given) in [
+            (Algorithm::Md5, &auth.ha1_md5),
+            (Algorithm::Sha256, &auth.ha1_sha256),
+            (Algorithm::Sha512_256, &auth.ha1_sha512_256),
+        ] {
+            let Some(given) = given else { continue };
+            let Some(ha1) = algorithm.parse_ha1(given.get_ref()) else {
+                self.error(given, build::bad_ha1(algorithm));
+                return None;
+            };
+            hashes.push(Secret { algorithm, ha1 });
+        }
+        if hashes.is_empty() == auth.password.is_none() {
+            self.error(entry, "either password or ha1_md5, ha1_sha256, ha1_sha512_256 expected");
+            return None;
+        }
+        let password = auth
+            .password
+            .as_ref()
+            .map(|password| |algorithm: Algorithm| algorithm.ha1(&auth.username, &realm, password));
+        let secrets = build::secrets(&wanted, hashes, password);
         Some(config::Auth {
-            username: username.as_str().into(),
-            realm: realm.into(),
-            ha1_md5: ha1_md5.into(),
+            username: auth.username.as_str().into(),
+            realm: realm.as_str().into(),
+            secrets: secrets.into(),
         })
+    }
+
+    /// Digest algorithms, the preferred one first.
+    pub(super) fn algorithms(&mut self, named: &Spanned<Vec<String>>) -> Option<Vec<Algorithm>> {
+        let problem = match build::algorithms(named.get_ref().iter().map(String::as_str)) {
+            Ok(algorithms) if !algorithms.is_empty() => return Some(algorithms),
+            Ok(_) => "at least one algorithm expected".to_owned(),
+            Err(text) => text,
+        };
+        self.error(named, problem);
+        None
     }
 }

@@ -40,6 +40,7 @@ pub(super) struct Node {
     pub(super) console_socket: Option<PathBuf>,
     pub(super) user_agent: Option<Spanned<String>>,
     pub(super) realm: Option<Spanned<String>>,
+    pub(super) digest_algorithms: Option<Spanned<Vec<String>>>,
     pub(super) dialect: Option<DialectName>,
 }
 
@@ -145,6 +146,9 @@ pub(super) struct Auth {
     pub(super) username: String,
     pub(super) password: Option<String>,
     pub(super) ha1_md5: Option<Spanned<String>>,
+    pub(super) ha1_sha256: Option<Spanned<String>>,
+    pub(super) ha1_sha512_256: Option<Spanned<String>>,
+    pub(super) algorithms: Option<Spanned<Vec<String>>>,
     pub(super) realm: Option<String>,
 }
 
