@@ -71,7 +71,6 @@ pub(crate) struct Case {
     pub(crate) peers: Peers,
     pub(crate) watchers: usize,
     pub(crate) extensions: usize,
-    pub(crate) subscribe_per_s: f64,
     pub(crate) changes_per_s: f64,
     pub(crate) seconds: u32,
 }
@@ -93,8 +92,7 @@ impl Case {
         };
         // Two changes at least.
         let seconds = if is_crowd { seconds.max(4) } else { seconds };
-        let subscribe_per_s = (watchers as f64 / 4.0).clamp(1_000.0, 20_000.0);
-        Self { server, peers, watchers, extensions, subscribe_per_s, changes_per_s, seconds }
+        Self { server, peers, watchers, extensions, changes_per_s, seconds }
     }
 
     /// Sockets the watchers have.
@@ -108,6 +106,34 @@ impl Case {
     /// Whether two runs asked for the same.
     pub(crate) fn is_same_load(&self, other: &Self) -> bool {
         Self { server: other.server, ..self.clone() } == *other
+    }
+}
+
+/// A part of `perf compare`, to be run alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Bare system calls.
+    Limits,
+    /// Watchers of one extension, an address each.
+    Phones,
+    /// The same behind one edge.
+    Edge,
+    /// Many small extensions, and two shards.
+    Extensions,
+    /// Resource lists.
+    Lists,
+    /// At rest, at half load, beside a crowd.
+    Moments,
+}
+
+impl Case {
+    /// The part it belongs to.
+    pub(crate) fn part(&self) -> Part {
+        match (self.extensions, self.peers, self.server) {
+            (1, _, Server::Lampfield { shards: 2.. }) | (2.., ..) => Part::Extensions,
+            (_, Peers::Phones, _) => Part::Phones,
+            (_, Peers::Edge, _) => Part::Edge,
+        }
     }
 }
 

@@ -92,7 +92,10 @@ fn write_config(sip: SocketAddr, rls: &str) -> String {
         true => "handle_subscribe();",
         false => "$var(is) = rls_handle_subscribe(); if ($var(is) == 10) handle_subscribe();",
     };
-    let notify = if rls.is_empty() { "" } else { "rls_handle_notify(); exit;" };
+    let notify = match rls.is_empty() {
+        true => "",
+        false => "if ($rm == \"NOTIFY\") { rls_handle_notify(); exit; }",
+    };
     format!(
         r#"debug=0
 log_stderror=yes
@@ -123,7 +126,7 @@ modparam("presence_xml", "force_active", 1)
 request_route {{
     if ($rm == "PUBLISH") {{ handle_publish(); exit; }}
     if ($rm == "SUBSCRIBE") {{ {subscribe} exit; }}
-    if ($rm == "NOTIFY") {{ {notify} }}
+    {notify}
     sl_send_reply("405", "Method Not Allowed");
 }}
 "#
@@ -196,7 +199,7 @@ mod tests {
         for rls in [String::new(), write_rls(sip, Path::new("/t"))] {
             let config = write_config(sip, &rls);
             assert!(config.contains("listen=udp:127.0.0.1:5555\n"), "{config}");
-            assert!(!config.contains("{{"));
+            assert!(!config.contains("{{") && !config.contains("{ }") && !config.contains("{  }"));
             assert_eq!(config.matches('{').count(), config.matches('}').count());
             assert_eq!(config.contains("rls_handle_notify"), !rls.is_empty());
         }

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::cases::{Case, Peers, Server};
+use crate::cases::{Case, Part, Peers, Server};
 use crate::record::Findings;
 use crate::run::Programs;
 
@@ -48,6 +48,9 @@ enum Command {
         /// Leave Kamailio out even if it is installed.
         #[arg(long)]
         without_kamailio: bool,
+        /// Only this part; repeatable.
+        #[arg(long, value_enum)]
+        part: Vec<Part>,
         #[command(flatten)]
         options: Options,
     },
@@ -117,14 +120,11 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let mut findings = Findings::default();
     let options = match Cli::parse().command {
-        Command::Compare { quick, without_kamailio, options } => {
+        Command::Compare { quick, without_kamailio, part, options } => {
             let with_kamailio = !without_kamailio && kamailio::is_installed();
-            compare(
-                quick,
-                with_kamailio,
-                &Programs::find(options.binaries.clone())?,
-                &mut findings,
-            )?;
+            let wanted = |it: Part| part.is_empty() || part.contains(&it);
+            let programs = Programs::find(options.binaries.clone())?;
+            compare((quick, with_kamailio), wanted, &programs, &mut findings)?;
             options
         }
         Command::Fanout {
@@ -178,19 +178,23 @@ fn main() -> anyhow::Result<()> {
 
 /// `perf compare`.
 fn compare(
-    quick: bool,
-    with_kamailio: bool,
+    (quick, with_kamailio): (bool, bool),
+    wanted: impl Fn(Part) -> bool,
     programs: &Programs,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    findings.limits = Some(limits::measure(raw::TYPICAL)?);
-    for case in cases::compare(quick, with_kamailio) {
-        findings.fanouts.push(programs.fanout(&case)?);
+    if wanted(Part::Limits) {
+        findings.limits = Some(limits::measure(raw::TYPICAL)?);
     }
-    for case in lists::cases(quick, with_kamailio && !quick) {
-        findings.lists.push(programs.lists(&case)?);
+    let cases = cases::compare(quick, with_kamailio);
+    for case in cases.iter().filter(|case| wanted(case.part())) {
+        findings.fanouts.push(programs.fanout(case)?);
     }
-    if !quick {
+    let cases = lists::cases(quick, with_kamailio && !quick);
+    for case in cases.iter().filter(|_| wanted(Part::Lists)) {
+        findings.lists.push(programs.lists(case)?);
+    }
+    if !quick && wanted(Part::Moments) {
         findings.moments = programs.moments()?;
     }
     Ok(())

@@ -137,19 +137,20 @@ fn outcome(
     let notify_count = told.notify_count(CHANGES);
     ensure_established(&load, case.watchers)?;
     anyhow::ensure!(notify_count > 0, "no NOTIFY was answered");
-    let (primed, subscribed) = (told.after("prime")?, told.after("warm-up")?);
-    let (refreshed, settled) = (told.settled(REFRESHES)?, told.settled(CHANGES)?);
+    let (primed, subscribed) = (told.after("prime")?, told.after("subscribe")?);
+    let (warm, refreshed) = (told.after("warm-up")?, told.after(REFRESHES)?);
+    let (before, settled) = (told.settled(REFRESHES)?, told.settled(CHANGES)?);
     let us = |from: Usage, to: Usage, count: u64| {
         to.cpu.saturating_sub(from.cpu).as_secs_f64() * 1e6 / count.max(1) as f64
     };
-    let grown = subscribed.resident_bytes.saturating_sub(empty.resident_bytes);
+    let grown = warm.resident_bytes.saturating_sub(empty.resident_bytes);
     Ok(Outcome {
         case: case.clone(),
         sizes,
         notify_count,
-        cpu_us_per_notify: us(refreshed, settled, notify_count),
+        cpu_us_per_notify: us(before, settled, notify_count),
         cpu_us_per_subscribe: us(primed, subscribed, load.established_count),
-        cpu_us_per_refresh: us(subscribed, refreshed, told.number("/subscribe/refreshed_count")?),
+        cpu_us_per_refresh: us(warm, refreshed, told.number("/subscribe/refreshed_count")?),
         bytes_per_subscription: (case.watchers >= BYTES_FROM_WATCHERS)
             .then(|| grown as f64 / case.watchers as f64),
         raw,

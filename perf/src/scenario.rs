@@ -11,6 +11,9 @@ pub(crate) const REFRESHES: &str = "refreshes";
 /// Phase in which states change.
 pub(crate) const CHANGES: &str = "changes";
 
+/// SUBSCRIBEs unanswered at a time: all ask at once, and the server is kept busy.
+const WINDOW: usize = 400;
+
 /// What every scenario begins with: target, states, extensions, sockets.
 pub(crate) struct Head<'a> {
     pub(crate) target: &'a Target,
@@ -54,13 +57,13 @@ pub(crate) fn fanout(case: &Case, target: &Target) -> String {
     let settle_s = if case.server == Server::Kamailio { 120 } else { 30 };
     let head = Head { target, extensions, sockets, late_ms: 5 };
     let mut text = head.write();
-    let Case { watchers, subscribe_per_s, changes_per_s, seconds, .. } = case;
+    let Case { watchers, changes_per_s, seconds, .. } = case;
     let _ = write!(
         text,
         "[watchers]\nsingle = {watchers}\n\
-         [[phase]]\nkind = \"ramp\"\nrate = \"{subscribe_per_s}/s\"\npause = \"1s\"\ntimeout = \"60s\"\n\
+         [[phase]]\nkind = \"ramp\"\nwindow = {WINDOW}\npause = \"1s\"\ntimeout = \"60s\"\n\
          [[phase]]\nkind = \"storm\"\nof = \"refreshes\"\nname = \"{REFRESHES}\"\n\
-         rate = \"{subscribe_per_s}/s\"\nsettle = \"{settle_s}s\"\n\
+         window = {WINDOW}\nsettle = \"{settle_s}s\"\n\
          [[phase]]\nkind = \"steady\"\nname = \"{CHANGES}\"\nrate = \"{changes_per_s}/s\"\n\
          duration = \"{seconds}s\"\nsettle = \"{settle_s}s\"\n{DRAIN}"
     );
