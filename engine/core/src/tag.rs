@@ -73,22 +73,39 @@ pub(crate) fn read_branch(branch: &[u8]) -> Option<(Tag, u32)> {
     Some((Tag::read_digits(digits)?, read_hex(&digits[19..])?))
 }
 
-pub(crate) fn push_hex(out: &mut Vec<u8>, value: u32, width: u32) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for place in (0..width).rev() {
-        out.push(DIGITS[(value >> (place * 4)) as usize & 15]);
-    }
+/// Appends the last `width` of eight digits. Every NOTIFY has some seventy: all eight are made at
+/// once, in the bytes of one word.
+pub(crate) fn push_hex(out: &mut Vec<u8>, value: u32, width: usize) {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let halves = u64::from(value & 0xffff_0000) << 16 | u64::from(value & 0xffff);
+    let bytes = (halves & 0xff00_0000_ff00) << 8 | halves & 0x00ff_0000_00ff;
+    let nibbles = (bytes & 0x00f0_00f0_00f0_00f0) << 4 | bytes & 0x000f_000f_000f_000f;
+    // One in each byte that is ten or more: a letter, further up than the digits.
+    let letters = ((nibbles + ONES * 6) >> 4) & ONES;
+    let gap = u64::from(b'a' - 10 - b'0');
+    let digits = (nibbles + ONES * u64::from(b'0') + letters * gap).to_be_bytes();
+    out.extend_from_slice(&digits[8 - width..]);
 }
 
+/// Values of hexadecimal digits in lower case; what is none has a high bit set.
+const VALUES: [u8; 256] = {
+    let mut values = [0x80; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
 fn read_hex(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0u32, |value, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(value << 4 | u32::from(digit))
-    })
+    let (mut value, mut seen) = (0u32, 0);
+    for &digit in digits {
+        let digit = VALUES[usize::from(digit)];
+        seen |= digit;
+        value = value << 4 | u32::from(digit);
+    }
+    (seen < 16).then_some(value)
 }
 
 #[cfg(test)]
@@ -104,6 +121,13 @@ mod tests {
         assert_eq!(text, b"lf3ffdeadbeef00000007");
         assert_eq!(Tag::read(&text), Some(tag));
         assert_eq!(read_branch(&branch), Some((Tag { slot: 5, ..tag }, u32::MAX)));
+        for value in [0, 9, 10, 0x9a9a_9a9a, 0x0123_4567, 0x89ab_cdef, u32::MAX] {
+            let mut digits = Vec::new();
+            push_hex(&mut digits, value, 8);
+            push_hex(&mut digits, value, 3);
+            assert_eq!(digits, format!("{value:08x}{:03x}", value & 0xfff).as_bytes());
+            assert_eq!(read_hex(&digits[..8]), Some(value));
+        }
         for wrong in
             ["", "lf", "lf400deadbeef00000007", "lf3ffDEADBEEF00000007", "xx3ffdeadbeef00000007"]
         {
