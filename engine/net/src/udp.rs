@@ -39,6 +39,8 @@ pub struct UdpCounts {
     pub send: SendCounts,
     /// Datagrams dropped because too many waited for a full send buffer.
     pub backlog_dropped_count: u64,
+    /// Peers that get single datagrams now because a train was refused.
+    pub trainless_count: u64,
 }
 
 /// Datagrams that wait for a full send buffer, in order.
@@ -102,6 +104,7 @@ impl UdpPort {
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
             gro: true,
             local_address: address.ip().is_unspecified(),
+            trains: true,
             rarely_fragment: true,
             ..SocketOptions::default()
         };
@@ -189,6 +192,7 @@ impl UdpPort {
             receive: self.batch.counts(),
             send: self.socket.send_counts(),
             backlog_dropped_count: self.backlog.dropped_count,
+            trainless_count: self.socket.trainless_count(),
         }
     }
 }

@@ -99,19 +99,32 @@ pub(crate) fn write_source(room: &mut ControlRoom, source: IpAddr, interface: u3
                 ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) },
                 ipi_addr: libc::in_addr { s_addr: 0 },
             };
-            write_item(room, libc::IPPROTO_IP, libc::IP_PKTINFO, body)
+            write_item(room, 0, libc::IPPROTO_IP, libc::IP_PKTINFO, body)
         }
         IpAddr::V6(ip) => {
             let body = in6_pktinfo {
                 ipi6_addr: libc::in6_addr { s6_addr: ip.octets() },
                 ipi6_ifindex: interface as _,
             };
-            write_item(room, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, body)
+            write_item(room, 0, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, body)
         }
     }
 }
 
-fn write_item<T: Copy>(room: &mut ControlRoom, level: c_int, kind: c_int, body: T) -> usize {
+/// Writes "cut into segments of this length" behind the first `at` bytes of ancillary data, and
+/// returns the length of all of it.
+pub(crate) fn write_segment(room: &mut ControlRoom, at: usize, segment_bytes: u16) -> usize {
+    write_item(room, at, libc::SOL_UDP, super::train::UDP_SEGMENT, segment_bytes)
+}
+
+/// Writes an item behind the first `at` bytes, whole items all, and returns the length of all.
+fn write_item<T: Copy>(
+    room: &mut ControlRoom,
+    at: usize,
+    level: c_int,
+    kind: c_int,
+    body: T,
+) -> usize {
     // SAFETY: pure arithmetic on a small constant.
     let (space, length) = unsafe {
         (
@@ -119,12 +132,13 @@ fn write_item<T: Copy>(room: &mut ControlRoom, level: c_int, kind: c_int, body: 
             libc::CMSG_LEN(size_of::<T>() as c_uint) as usize,
         )
     };
-    const { assert!(size_of::<T>() + 2 * size_of::<cmsghdr>() <= ROOM_BYTES) };
-    let header = room.0.as_mut_ptr().cast::<cmsghdr>();
-    // SAFETY: the room is aligned for a header and, by the assertion above, holds header and body.
+    let header = room.0[at..at + space].as_mut_ptr().cast::<cmsghdr>();
+    debug_assert!(header.is_aligned(), "items are padded to the alignment of their header");
+    // SAFETY: the slice holds header and body, and is aligned for a header like the room: `at` is
+    // the end of an item.
     unsafe {
         header.write(cmsghdr { cmsg_len: length as _, cmsg_level: level, cmsg_type: kind });
         libc::CMSG_DATA(header).cast::<T>().write_unaligned(body);
     }
-    space
+    at + space
 }

@@ -10,6 +10,7 @@ mod send;
 mod socket;
 mod steer;
 pub mod stream;
+mod train;
 
 pub use batch::{ReceiveBatch, ReceiveCounts, Received};
 pub(crate) use event::EventFd;

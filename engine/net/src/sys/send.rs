@@ -9,6 +9,7 @@ use libc::{c_int, c_uint, iovec, mmsghdr};
 
 use super::address::RawAddress;
 use super::control::{self, ControlRoom, ROOM_BYTES};
+use super::train::{Refusal, Trains};
 
 /// Datagrams per system call. Larger batches gain nothing (measured: the stack below costs far
 /// more than the call), smaller ones keep the headers on the stack.
@@ -44,6 +45,11 @@ impl<'a> Datagram<'a> {
         })
     }
 
+    /// The same, with its interface.
+    pub(super) fn from(&self) -> Option<(IpAddr, u32)> {
+        self.source
+    }
+
     /// Where it goes.
     pub fn peer(&self) -> SocketAddr {
         self.peer
@@ -60,6 +66,17 @@ impl<'a> Datagram<'a> {
 pub struct SendCounts {
     /// Taken by the kernel.
     pub sent_count: u64,
+    /// Trains among them, each taken with one call.
+    pub train_count: u64,
+    /// Datagrams that left in trains.
+    pub train_datagram_count: u64,
+    /// Trains refused because the path takes no such long segments (`EMSGSIZE`); they left singly,
+    /// as do those of the next two.
+    pub train_too_long_count: u64,
+    /// Trains refused by the device (`EIO`).
+    pub train_device_count: u64,
+    /// Trains refused by kernel or device (`EINVAL`).
+    pub train_invalid_count: u64,
     /// Times the socket's buffer was full (`EAGAIN`); nothing is lost by it.
     pub blocked_count: u64,
     /// Dropped: longer than the path allows (`EMSGSIZE`).
@@ -84,6 +101,15 @@ impl SendCounts {
             + self.invalid_count
     }
 
+    fn refuse_train(&mut self, refusal: Refusal) {
+        let counter = match refusal {
+            Refusal::TooLong => &mut self.train_too_long_count,
+            Refusal::Device => &mut self.train_device_count,
+            Refusal::Invalid => &mut self.train_invalid_count,
+        };
+        *counter += 1;
+    }
+
     fn drop_one(&mut self, errno: c_int) {
         let counter = match errno {
             libc::EMSGSIZE => &mut self.too_long_count,
@@ -98,19 +124,39 @@ impl SendCounts {
     }
 }
 
-/// Sends from the front; returns how many are done with. `send_some` is [`send_some`] on a socket.
+/// What sends: a socket, or a test's idea of one.
+pub(super) trait Kernel {
+    /// As [`send_some`].
+    fn send_some(&self, chunk: &[Datagram<'_>]) -> io::Result<usize>;
+    /// As [`super::train::send_train`].
+    fn send_train(&self, train: &[Datagram<'_>]) -> io::Result<()>;
+}
+
+/// Sends from the front; returns how many are done with.
 pub(super) fn send_batch(
     batch: &[Datagram<'_>],
+    trains: &mut Trains,
     counts: &mut SendCounts,
-    mut send_some: impl FnMut(&[Datagram<'_>]) -> io::Result<usize>,
+    kernel: &impl Kernel,
 ) -> usize {
     let mut done = 0;
     let mut refused_before = false;
     while done < batch.len() {
-        let chunk = &batch[done..batch.len().min(done + CALL_MAX)];
-        match send_some(chunk) {
+        let rest = &batch[done..];
+        let length = trains.leading(rest);
+        let is_train = length > 1;
+        let result = if is_train {
+            kernel.send_train(&rest[..length]).map(|()| length)
+        } else {
+            kernel.send_some(&rest[..trains.singles(rest, CALL_MAX)])
+        };
+        match result {
             Ok(sent) => {
                 counts.sent_count += sent as u64;
+                if is_train {
+                    counts.train_count += 1;
+                    counts.train_datagram_count += sent as u64;
+                }
                 done += sent;
                 refused_before = false;
             }
@@ -122,11 +168,18 @@ pub(super) fn send_batch(
                 libc::EINTR => {}
                 // Reports an earlier datagram, not this one: it has not been tried yet.
                 libc::ECONNREFUSED if !refused_before => refused_before = true,
-                errno => {
-                    counts.drop_one(errno);
-                    done += 1;
-                    refused_before = false;
-                }
+                errno => match Refusal::of(errno).filter(|_| is_train) {
+                    // The same again, but singly or as a shorter train.
+                    Some(refusal) => {
+                        counts.refuse_train(refusal);
+                        trains.refused(&rest[..length], refusal);
+                    }
+                    None => {
+                        counts.drop_one(errno);
+                        done += 1;
+                        refused_before = false;
+                    }
+                },
             },
         }
     }
@@ -173,21 +226,51 @@ pub(super) fn send_some(fd: RawFd, chunk: &[Datagram<'_>]) -> io::Result<usize> 
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+
     use super::*;
 
-    /// Runs a batch against a kernel that answers each call as the script says: `Ok(n)` takes up
-    /// to n, `Err` is an errno. The script's last entry repeats.
-    fn run(batch_count: usize, script: &[Result<usize, c_int>]) -> (usize, SendCounts) {
+    /// A kernel that answers each call as the script says: `Ok(n)` takes up to n, `Err` is an
+    /// errno. The script's last entry repeats.
+    struct Script<'s> {
+        answers: &'s [Result<usize, c_int>],
+        call_count: Cell<usize>,
+        /// Lengths of the trains it took, and of runs of single datagrams.
+        taken: RefCell<Vec<usize>>,
+    }
+
+    impl Script<'_> {
+        fn answer(&self, count: usize) -> io::Result<usize> {
+            let call = self.call_count.replace(self.call_count.get() + 1);
+            assert!(call < 1000, "does not end: {:?}", self.answers);
+            let answer = self.answers[call.min(self.answers.len() - 1)];
+            let taken = answer.map(|n| n.min(count)).map_err(io::Error::from_raw_os_error)?;
+            self.taken.borrow_mut().push(taken);
+            Ok(taken)
+        }
+    }
+
+    impl Kernel for Script<'_> {
+        fn send_some(&self, chunk: &[Datagram<'_>]) -> io::Result<usize> {
+            self.answer(chunk.len())
+        }
+
+        fn send_train(&self, train: &[Datagram<'_>]) -> io::Result<()> {
+            self.answer(train.len()).map(|taken| assert_eq!(taken, train.len(), "all or none"))
+        }
+    }
+
+    fn run(
+        batch_count: usize,
+        trains: &mut Trains,
+        answers: &[Result<usize, c_int>],
+    ) -> (usize, SendCounts, Vec<usize>) {
         let peer = "192.0.2.1:5060".parse().expect("an address");
         let batch = vec![Datagram::new(peer, b"x"); batch_count];
-        let (mut counts, mut call) = (SendCounts::default(), 0);
-        let done = send_batch(&batch, &mut counts, |chunk| {
-            let answer = script[call.min(script.len() - 1)];
-            call += 1;
-            assert!(call < 1000, "does not end: {script:?}");
-            answer.map(|n| n.min(chunk.len())).map_err(io::Error::from_raw_os_error)
-        });
-        (done, counts)
+        let mut counts = SendCounts::default();
+        let script = Script { answers, call_count: Cell::new(0), taken: RefCell::default() };
+        let done = send_batch(&batch, trains, &mut counts, &script);
+        (done, counts, script.taken.into_inner())
     }
 
     #[test]
@@ -213,9 +296,44 @@ mod tests {
             (1, &[Err(libc::ENETUNREACH)], (1, SendCounts { unreachable_count: 1, ..none })),
             (1, &[Err(libc::EAFNOSUPPORT)], (1, SendCounts { invalid_count: 1, ..none })),
         ] {
-            let (done, counts) = run(batch_count, script);
+            let (done, counts, _) = run(batch_count, &mut Trains::new(false), script);
             assert_eq!((done, counts), want, "{script:?}");
             assert_eq!(counts.sent_count + counts.dropped_count(), done as u64, "{script:?}");
         }
+    }
+
+    #[test]
+    fn a_refused_train_leaves_singly_and_so_do_the_next_ones() {
+        let of = |train_count, train_datagram_count, sent_count| SendCounts {
+            sent_count,
+            train_count,
+            train_datagram_count,
+            ..SendCounts::default()
+        };
+        for (errno, count) in [
+            (libc::EIO, SendCounts { train_device_count: 1, ..of(0, 0, 40) }),
+            (libc::EINVAL, SendCounts { train_invalid_count: 1, ..of(0, 0, 40) }),
+            (libc::EMSGSIZE, SendCounts { train_too_long_count: 1, ..of(0, 0, 40) }),
+        ] {
+            let mut trains = Trains::new(true);
+            let (done, counts, taken) = run(40, &mut trains, &[Err(errno), Ok(99)]);
+            assert_eq!((done, counts, &taken[..]), (40, count, &[32, 8][..]), "{errno}");
+            let (_, counts, _) = run(40, &mut trains, &[Ok(99)]);
+            assert_eq!(counts, of(0, 0, 40), "{errno}: not tried again");
+        }
+    }
+
+    #[test]
+    fn a_train_is_sent_whole_or_waits_whole() {
+        let trains = || Trains::new(true);
+        let (done, counts, taken) = run(300, &mut trains(), &[Ok(999), Ok(999), Err(libc::EAGAIN)]);
+        assert_eq!((done, &taken[..]), (256, &[128, 128][..]));
+        assert_eq!((counts.train_count, counts.blocked_count), (2, 1));
+        // Not permitted, or no memory for so much: one datagram is lost at a time, as ever.
+        let (done, counts, taken) = run(3, &mut trains(), &[Err(libc::EPERM), Ok(99)]);
+        assert_eq!((done, &taken[..], counts.not_permitted_count), (3, &[2][..], 1));
+        // A kernel that knows no such long trains.
+        let (done, counts, taken) = run(128, &mut trains(), &[Err(libc::EINVAL), Ok(99)]);
+        assert_eq!((done, &taken[..], counts.train_invalid_count), (128, &[64, 64][..], 1));
     }
 }

@@ -1,6 +1,6 @@
 //! A non-blocking UDP socket, read and written in batches.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -9,7 +9,8 @@ use libc::{c_int, c_void, socklen_t};
 
 use super::address::RawAddress;
 use super::control::UDP_GRO;
-use super::send::SendCounts;
+use super::send::{Kernel, SendCounts};
+use super::train::{Trains, UDP_SEGMENT, send_train};
 use super::{Datagram, ReceiveBatch};
 use super::{check, send, steer};
 
@@ -29,6 +30,9 @@ pub struct SocketOptions {
     pub local_address: bool,
     /// Learn when the kernel got every datagram, however late it is read (`SO_TIMESTAMPNS`).
     pub arrival_time: bool,
+    /// Let datagrams of one length to one peer leave as trains where the kernel can
+    /// (`UDP_SEGMENT`).
+    pub trains: bool,
     /// Spare every IPv4 datagram the search for an identification, which is for its fragments
     /// (RFC 6864 section 4.1), unless it is too long for its path and must have some.
     pub rarely_fragment: bool,
@@ -42,6 +46,7 @@ pub struct BatchSocket {
     fd: OwnedFd,
     local: SocketAddr,
     rarely_fragments: bool,
+    trains: RefCell<Trains>,
     counts: Cell<SendCounts>,
 }
 
@@ -94,7 +99,10 @@ impl BatchSocket {
         // SAFETY: `raw` is a valid address of `length` bytes that outlives the call.
         check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const raw).cast(), length) })?;
         let local = local_addr(fd.as_fd())?;
-        Ok(Self { fd, local, rarely_fragments, counts: Cell::default() })
+        // An old kernel does not know the option.
+        let trains = options.trains && get_option(&fd, libc::SOL_UDP, UDP_SEGMENT).is_ok();
+        let (trains, counts) = (RefCell::new(Trains::new(trains)), Cell::default());
+        Ok(Self { fd, local, rarely_fragments, trains, counts })
     }
 
     /// The address the socket is bound to, with the real port.
@@ -154,11 +162,7 @@ impl BatchSocket {
     /// socket's buffer is full: keep the rest and call again when the socket is writable.
     pub fn send(&self, batch: &[Datagram<'_>]) -> usize {
         let mut counts = self.counts.get();
-        let fd = self.fd.as_raw_fd();
-        let done = send::send_batch(batch, &mut counts, |chunk| match send::send_some(fd, chunk) {
-            Err(error) if self.rarely_fragments && is_too_long(&error) => self.send_long(chunk),
-            result => result,
-        });
+        let done = send::send_batch(batch, &mut self.trains.borrow_mut(), &mut counts, self);
         self.counts.set(counts);
         done
     }
@@ -175,6 +179,24 @@ impl BatchSocket {
     /// What became of everything sent so far.
     pub fn send_counts(&self) -> SendCounts {
         self.counts.get()
+    }
+
+    /// Peers that get single datagrams now because a train was refused.
+    pub fn trainless_count(&self) -> u64 {
+        self.trains.borrow().refusal_count()
+    }
+}
+
+impl Kernel for BatchSocket {
+    fn send_some(&self, chunk: &[Datagram<'_>]) -> io::Result<usize> {
+        match send::send_some(self.as_raw_fd(), chunk) {
+            Err(error) if self.rarely_fragments && is_too_long(&error) => self.send_long(chunk),
+            result => result,
+        }
+    }
+
+    fn send_train(&self, train: &[Datagram<'_>]) -> io::Result<()> {
+        send_train(self.as_raw_fd(), train)
     }
 }
 
@@ -295,7 +317,6 @@ mod tests {
 
     #[test]
     fn a_train_is_split_by_its_segment_size() {
-        const UDP_SEGMENT: c_int = 103;
         for (from, to) in [("127.0.0.1:0", "127.0.0.1:0"), ("[::1]:0", "[::1]:0")] {
             let options = SocketOptions { gro: true, local_address: true, ..Default::default() };
             let (from, to) = (bind(from, SocketOptions::default()), bind(to, options));
@@ -308,6 +329,58 @@ mod tests {
             for (n, (_, _, bytes)) in got.iter().enumerate() {
                 assert_eq!(bytes.len(), if n == 10 { 100 } else { 900 });
                 assert!(bytes.iter().all(|&byte| usize::from(byte) == n), "segment {n} is mixed");
+            }
+        }
+    }
+
+    /// Trains over loopback: equal ones, a short end, what fits no train, too many for one, and from
+    /// a wildcard socket.
+    #[test]
+    fn what_can_be_a_train_leaves_as_one_and_arrives_in_order() {
+        let mixed: Vec<usize> = (0..40).map(|n| 500 + n % 7).collect();
+        for (lengths, train_count, message_count) in [
+            (vec![900; 60], 1, 1),
+            ([vec![900; 10], vec![100]].concat(), 1, 1),
+            (vec![400; 300], 3, 3),
+            (vec![1_400; 100], 3, 3),
+            (vec![30_000, 30_000, 30_000, 20_000], 2, 2),
+            ([vec![100, 700, 200, 900], vec![300; 20], vec![901]].concat(), 2, 5),
+            (mixed, 5, 35),
+        ] {
+            for (any, local, other) in [
+                ("127.0.0.1:0", "127.0.0.1", "127.0.0.1:0"),
+                ("0.0.0.0:0", "127.0.0.3", "127.0.0.1:0"),
+                ("[::]:0", "::1", "[::1]:0"),
+            ] {
+                let options = SocketOptions {
+                    trains: true,
+                    local_address: true,
+                    rarely_fragment: true,
+                    ..Default::default()
+                };
+                let receiving = SocketOptions {
+                    gro: true,
+                    receive_buffer_bytes: 4 << 20,
+                    ..Default::default()
+                };
+                let (from, to) = (bind(any, options), bind(other, receiving));
+                let local = SocketAddr::new(local.parse().expect(local), from.local_addr().port());
+                let texts: Vec<Vec<u8>> =
+                    lengths.iter().enumerate().map(|(n, len)| vec![n as u8; *len]).collect();
+                let batch: Vec<_> = texts
+                    .iter()
+                    .map(|text| Datagram::new(to.local_addr(), text).from_local(local))
+                    .collect();
+                assert_eq!(from.send(&batch), lengths.len());
+                let mut into = ReceiveBatch::new(64, 65_536);
+                let got = read(&to, &mut into, lengths.len());
+                for ((peer, _, bytes), text) in got.iter().zip(&texts) {
+                    assert_eq!((*peer, bytes), (local, text));
+                }
+                let counts = from.send_counts();
+                assert_eq!(counts.sent_count, lengths.len() as u64);
+                assert_eq!((counts.train_count, counts.dropped_count()), (train_count, 0));
+                assert_eq!(into.counts().message_count, message_count, "{lengths:?}");
             }
         }
     }

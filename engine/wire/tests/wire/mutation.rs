@@ -218,7 +218,9 @@ fn read_document(document: &[u8]) {
     }
     if let Ok(info) = DialogInfoFacts::parse_published(document) {
         assert!(info.dialogs.len() <= limits::DIALOG_COUNT_MAX);
-        assert!(!info.entity.is_empty() && info.dialogs.iter().all(|dialog| !dialog.state.is_empty()));
+        assert!(
+            !info.entity.is_empty() && info.dialogs.iter().all(|dialog| !dialog.state.is_empty())
+        );
     }
     if let Ok(facts) = RlmiFacts::parse(document) {
         let mut instances = facts.resources.iter().flat_map(|resource| &resource.instances);
