@@ -81,6 +81,8 @@ pub struct Endpoint {
     pub notify_early_inuse_ringing: bool,
     /// Send NOTIFYs to the packet's source instead of the Contact (NAT).
     pub rewrite_contact: bool,
+    /// Its NOTIFYs get no spaces to be of one length, however many go to one address.
+    pub is_unpadded: bool,
     /// Shapes of what it gets.
     pub dialect: Dialect,
     /// Bytes of one NOTIFY at most; a list that needs more is split over several. `None`: what

@@ -46,6 +46,9 @@ impl LocalRuns {
     }
 }
 
+/// A phone watches fewer extensions; what has this many subscriptions stands for many phones.
+const EDGE_SUBSCRIPTION_COUNT: u32 = 64;
+
 /// One next hop. A hundred thousand phones are as many of them, so it is small: what only matters
 /// while several subscriptions share one is in its [`Window`].
 #[derive(Debug)]
@@ -77,6 +80,8 @@ struct Window {
     acked: u32,
     lost: u32,
     judged_at: Time,
+    /// Length the last NOTIFY was padded to.
+    padded_bytes: u16,
     /// Subscriptions whose NOTIFY waits for the window, first come first served.
     waiting: VecDeque<u32>,
 }
@@ -127,6 +132,13 @@ impl Hop {
         (window.acked, window.lost, window.judged_at) = (0, 0, now);
     }
 
+    /// Remembers the length a NOTIFY was padded to.
+    pub(crate) fn set_padded_bytes(&mut self, padded_bytes: u16) {
+        if let Some(window) = &mut self.window {
+            window.padded_bytes = padded_bytes;
+        }
+    }
+
     /// The places of a NOTIFY that will not be answered any more are given back.
     pub(crate) fn give_back(&mut self, places: u16) {
         if let Some(window) = &mut self.window {
@@ -160,6 +172,7 @@ impl Window {
             acked: 0,
             lost: 0,
             judged_at: Time::ZERO,
+            padded_bytes: 0,
             waiting: VecDeque::new(),
         }
     }
@@ -251,6 +264,14 @@ impl Hops {
     /// Header bytes that depend on our own address on the way to a hop.
     pub(crate) fn runs(&self, id: HopId) -> &LocalRuns {
         &self.runs[usize::from(self.hops[id].runs)]
+    }
+
+    /// Length the last NOTIFY to an edge was padded to, 0 if none was yet; `None` if this is no edge
+    /// or a stream, where lengths do not matter.
+    pub(crate) fn edge_padded_bytes(&self, id: HopId) -> Option<u16> {
+        let hop = &self.hops[id];
+        let is_edge = hop.subscription_count >= EDGE_SUBSCRIPTION_COUNT && !self.is_reliable(id);
+        hop.window.as_ref().filter(|_| is_edge).map(|window| window.padded_bytes)
     }
 
     /// Whether what is sent there arrives, in order, or the connection ends.

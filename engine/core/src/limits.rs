@@ -30,6 +30,9 @@ pub struct Limits {
     pub hop_window_initial: u32,
     /// Unacknowledged NOTIFYs to one next hop at most: what its receive buffer can hold.
     pub hop_window_max: u32,
+    /// Spaces put into a NOTIFY at most, so that those to one edge are of one length and leave as one
+    /// train. 0: none.
+    pub train_padding_bytes_max: u16,
     /// RFC 3261 T1: first retransmission of a NOTIFY.
     pub t1: Duration,
     /// RFC 3261 T2: longest gap between retransmissions.
@@ -92,6 +95,7 @@ impl Default for Limits {
             notify_per_turn_max: 64,
             hop_window_initial: 64,
             hop_window_max: 1024,
+            train_padding_bytes_max: 64,
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             probe_after: Duration::from_secs(30),

@@ -14,6 +14,7 @@ use crate::flow::Flow;
 use crate::hop::LocalRuns;
 use crate::pace::Due;
 use crate::rls::{ListWatch, Writing, push_etag};
+use crate::shard::SharedRun;
 use crate::subscription::{InFlight, Lifecycle, Shown, Subscription, Watching};
 use crate::tag::read_branch;
 use crate::texts::{DialogTexts, Text};
@@ -98,7 +99,7 @@ impl Shard {
             Some(list) => {
                 let runs = self.hops.runs(hop);
                 let head_bytes = HEAD_BYTES
-                    + self.shared_run.len()
+                    + self.shared_run.bytes.len()
                     + texts.len()
                     + runs.via.len()
                     + runs.contact.len();
@@ -150,6 +151,7 @@ impl Shard {
             sent_at: now,
             tells_change: changed_at.is_some(),
             places,
+            padded_bytes: 0,
         }));
         // A NOTIFY without a body shows no version: the next one must not leave a gap.
         subscription.version += u32::from(!is_empty);
@@ -201,13 +203,34 @@ impl Shard {
             let in_flight = self.flights.get(flight);
             let (texts, runs) =
                 (self.texts.get(&subscription.texts), self.hops.runs(subscription.hop));
-            let notify = Notify { subscription, texts, slot, in_flight, view, runs };
+            let padding = self.padding_of(subscription, in_flight);
+            let notify = Notify { subscription, texts, slot, in_flight, view, runs, padding };
+            let mut padded_bytes = 0;
             out.message(self.hops.flow(subscription.hop), |bytes| {
-                write_notify(&notify, &self.shared_run, bytes);
+                padded_bytes = write_notify(&notify, &self.shared_run, bytes);
             });
+            if padded_bytes > 0 && sent_count == 1 {
+                let hop = subscription.hop;
+                self.flights.get_mut(flight).padded_bytes = padded_bytes;
+                self.hops.get_mut(hop).set_padded_bytes(padded_bytes);
+            }
         }
         let reliable = self.hops.is_reliable(subscription.hop);
         self.retransmissions.arm(now, slot, check, cseq, sent_count, reliable);
+    }
+
+    /// How a NOTIFY is padded: to what the last one to this edge was, or, when it is sent again, to
+    /// what it was.
+    fn padding_of(&self, subscription: &Subscription, in_flight: &InFlight) -> Option<Padding> {
+        let spaces_max = self.config.limits.train_padding_bytes_max;
+        if in_flight.sent_count > 1 {
+            let bytes = in_flight.padded_bytes;
+            return (bytes > 0).then_some(Padding { bytes, spaces_max: u16::MAX });
+        }
+        let endpoint = self.config.endpoints.get(subscription.endpoint.0 as usize);
+        let is_wanted = spaces_max > 0 && endpoint.is_some_and(|endpoint| !endpoint.is_unpadded);
+        let bytes = self.hops.edge_padded_bytes(subscription.hop).filter(|_| is_wanted)?;
+        Some(Padding { bytes, spaces_max })
     }
 
     /// A response arrived: to the shard it belongs to.
@@ -490,11 +513,39 @@ struct Notify<'a> {
     in_flight: &'a InFlight,
     view: &'a GroupView,
     runs: &'a LocalRuns,
+    padding: Option<Padding>,
 }
 
-/// Appends one NOTIFY, rendered from the packed record.
-fn write_notify(notify: &Notify<'_>, shared_run: &[u8], out: &mut Vec<u8>) {
-    let &Notify { subscription, texts, slot, in_flight, view, runs } = notify;
+/// To what length a NOTIFY is padded.
+#[derive(Clone, Copy, Debug)]
+struct Padding {
+    /// That of others it is to be like.
+    bytes: u16,
+    /// With so many spaces at most. Else it gets a length that others can be padded to.
+    spaces_max: u16,
+}
+
+impl Padding {
+    /// Lengths without an example are multiples of this.
+    const STEP_BYTES: usize = 32;
+
+    /// Longest NOTIFY that is padded: with headers below any MTU in use, as RFC 3261 section 18.1.1
+    /// asks.
+    const BYTES_MAX: usize = 1300;
+
+    /// The length of a NOTIFY of `bytes`; `None` if it stays as it is.
+    fn target(self, bytes: usize) -> Option<usize> {
+        let like = usize::from(self.bytes);
+        let can_be_like = like >= bytes && like - bytes <= usize::from(self.spaces_max);
+        let target = if can_be_like { like } else { bytes.next_multiple_of(Self::STEP_BYTES) };
+        (target <= Self::BYTES_MAX).then_some(target)
+    }
+}
+
+/// Appends one NOTIFY, rendered from the packed record. Returns the length it was padded to, or 0.
+fn write_notify(notify: &Notify<'_>, shared_run: &SharedRun, out: &mut Vec<u8>) -> u16 {
+    let &Notify { subscription, texts, slot, in_flight, view, runs, padding } = notify;
+    let (start, mut padded_bytes) = (out.len(), 0);
     let push = |out: &mut Vec<u8>, parts: &[&[u8]]| {
         parts.iter().for_each(|part| out.extend_from_slice(part));
     };
@@ -529,14 +580,30 @@ fn write_notify(notify: &Notify<'_>, shared_run: &[u8], out: &mut Vec<u8>) {
     match &in_flight.content {
         Shown::Document(body) => {
             let length = body.len_for(watcher);
-            push(out, &[b"\r\n", shared_run, view.format.content_type().as_bytes()]);
-            push(out, &[b"\r\nContent-Length: ", number.format(length).as_bytes(), b"\r\n\r\n"]);
+            let (before, after) = shared_run.bytes.split_at(shared_run.gap);
+            push(out, &[b"\r\n", before]);
+            let rest: [&[u8]; 5] = [
+                after,
+                view.format.content_type().as_bytes(),
+                b"\r\nContent-Length: ",
+                number.format(length).as_bytes(),
+                b"\r\n\r\n",
+            ];
+            if let Some(padding) = padding {
+                let rest_bytes: usize = rest.iter().map(|part| part.len()).sum();
+                let bytes = out.len() - start + rest_bytes + length;
+                if let Some(target) = padding.target(bytes) {
+                    out.resize(out.len() + target - bytes, b' ');
+                    padded_bytes = target as u16;
+                }
+            }
+            push(out, &rest);
             body.write_for(in_flight.version, watcher, out);
         }
         Shown::List(content) => {
             push(out, &[b"\r\nRequire: eventlist\r\n"]);
             push_etag_line(out, subscription, view);
-            push(out, &[shared_run]);
+            push(out, &[&shared_run.bytes]);
             let (tag, version, dialect) = (subscription.tag, in_flight.version, view.dialect);
             let is_last = in_flight.state != Lifecycle::Active;
             Writing { content, tag, version, dialect, watcher, is_last }.write_with_head(out);
@@ -544,10 +611,11 @@ fn write_notify(notify: &Notify<'_>, shared_run: &[u8], out: &mut Vec<u8>) {
         Shown::Nothing => {
             push(out, &[b"\r\nRequire: eventlist\r\n"]);
             push_etag_line(out, subscription, view);
-            let without_type = shared_run.len() - b"Content-Type: ".len();
-            push(out, &[&shared_run[..without_type], b"Content-Length: 0\r\n\r\n"]);
+            let without_type = shared_run.bytes.len() - b"Content-Type: ".len();
+            push(out, &[&shared_run.bytes[..without_type], b"Content-Length: 0\r\n\r\n"]);
         }
     }
+    padded_bytes
 }
 
 /// The entity-tag of what a list's watcher knows after this NOTIFY (RFC 5839).

@@ -53,7 +53,7 @@ impl Outputs {
     }
 
     /// SIP messages to send, in order: flow and bytes.
-    pub fn messages(&self) -> impl ExactSizeIterator<Item = (Flow, &[u8])> {
+    pub fn messages(&self) -> impl ExactSizeIterator<Item = (Flow, &[u8])> + Clone {
         self.messages.iter().map(|m| (m.flow, &self.bytes[m.start as usize..m.end as usize]))
     }
 

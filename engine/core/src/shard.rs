@@ -80,7 +80,7 @@ pub struct Shard {
     /// Configurations taken over since the start.
     pub(crate) reload_count: u32,
     /// Header lines that every NOTIFY shares, up to the value of Content-Type.
-    pub(crate) shared_run: Vec<u8>,
+    pub(crate) shared_run: SharedRun,
 }
 
 /// What a shard is made from.
@@ -137,7 +137,7 @@ impl Shard {
             paces: Paces::default(),
             reloads: VecDeque::new(),
             reload_count: 0,
-            shared_run: shared_run(&setup.config),
+            shared_run: SharedRun::new(&setup.config),
             config: setup.config,
             rng,
             hasher,
@@ -401,12 +401,24 @@ fn push_contact(headers: &mut Vec<u8>, flow: Flow, user: Option<Tag>) {
     headers.extend_from_slice(b">\r\n");
 }
 
-/// Header lines every NOTIFY shares.
-pub(crate) fn shared_run(config: &Config) -> Vec<u8> {
-    let mut run = format!("Allow-Events: {ALLOW_EVENTS}\r\nMax-Forwards: 70\r\n");
-    if !config.user_agent.is_empty() {
-        run.push_str(&format!("User-Agent: {}\r\n", config.user_agent));
+/// Header lines every NOTIFY shares, up to and with `Content-Type: `.
+#[derive(Debug)]
+pub(crate) struct SharedRun {
+    pub(crate) bytes: Vec<u8>,
+    /// Where white space may be put in that means nothing (RFC 3261 section 7.3.1): behind the colon
+    /// of a header that peers read least.
+    pub(crate) gap: usize,
+}
+
+impl SharedRun {
+    pub(crate) fn new(config: &Config) -> Self {
+        let mut run = format!("Allow-Events: {ALLOW_EVENTS}\r\nMax-Forwards: 70\r\n");
+        let before = run.len();
+        if !config.user_agent.is_empty() {
+            run.push_str(&format!("User-Agent: {}\r\n", config.user_agent));
+        }
+        run.push_str("Content-Type: ");
+        let gap = before + run[before..].find(' ').unwrap_or_default();
+        Self { bytes: run.into_bytes(), gap }
     }
-    run.push_str("Content-Type: ");
-    run.into_bytes()
 }

@@ -180,6 +180,8 @@ pub(crate) struct InFlight {
     pub(crate) tells_change: bool,
     /// Places it still holds in its hop's window.
     pub(crate) places: u16,
+    /// Length it was padded to; 0 if it was not.
+    pub(crate) padded_bytes: u16,
 }
 
 /// The body of a NOTIFY in flight.

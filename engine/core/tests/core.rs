@@ -10,6 +10,7 @@ mod stories {
     mod bounds;
     mod dialects;
     mod dialogs;
+    mod edges;
     mod lamps;
     mod latencies;
     mod list_bodies;

@@ -151,10 +151,14 @@ impl Ports {
     pub(super) fn send<'a>(
         &mut self,
         poller: &Poller,
-        messages: impl Iterator<Item = (Flow, &'a [u8])>,
+        messages: impl Iterator<Item = (Flow, &'a [u8])> + Clone,
     ) -> usize {
         let (mut run, mut run_at, mut count) = (Vec::with_capacity(64), 0, 0);
-        for (flow, bytes) in messages {
+        // Answers before requests, so that the answer to a storm of SUBSCRIBEs and the NOTIFYs that
+        // follow each are two trains. Only NOTIFYs wait for answers, never the other way round.
+        let is_answer = |(_, bytes): &(Flow, &[u8])| bytes.starts_with(b"SIP/2.0 ");
+        let requests = messages.clone().filter(|message| !is_answer(message));
+        for (flow, bytes) in messages.filter(is_answer).chain(requests) {
             let Some((at, datagram)) = self.datagram(flow, bytes) else {
                 self.no_port_count += 1;
                 continue;

@@ -195,6 +195,7 @@ fn endpoint(section: &Section, tenant: TenantId, auths: &Auths<'_>, draft: &mut 
         notify_early_inuse_ringing: section.flag("notify_early_inuse_ringing", false, problems),
         rewrite_contact: section.flag("rewrite_contact", false, problems),
         notify_bytes_max: None,
+        is_unpadded: false,
         dialect: Dialect::Asterisk,
         auth,
     };

@@ -59,6 +59,7 @@ impl Native<'_> {
                 notify_early_inuse_ringing: endpoint.notify_early_inuse_ringing,
                 rewrite_contact: endpoint.rewrite_contact,
                 notify_bytes_max,
+                is_unpadded: !endpoint.train_padding,
                 dialect: endpoint.dialect.map_or(dialect, Dialect::from),
                 auth,
             },

@@ -134,6 +134,9 @@ pub(super) struct Endpoint {
     pub(super) notify_early_inuse_ringing: bool,
     #[serde(default)]
     pub(super) rewrite_contact: bool,
+    /// Whether NOTIFYs to an edge get spaces to be of one length.
+    #[serde(default = "yes")]
+    pub(super) train_padding: bool,
     /// Bytes of one NOTIFY at most; longer lists are split.
     pub(super) notify_bytes_max: Option<Spanned<u32>>,
     pub(super) dialect: Option<DialectName>,
@@ -287,6 +290,7 @@ pub(super) struct Limits {
     pub(super) expires_default_s: Option<Spanned<u32>>,
     pub(super) expires_jitter_percent: Option<Spanned<u32>>,
     pub(super) notify_per_turn_max: Option<Spanned<u32>>,
+    pub(super) train_padding_bytes_max: Option<Spanned<u16>>,
     pub(super) hop_window_initial: Option<Spanned<u32>>,
     pub(super) hop_window_max: Option<Spanned<u32>>,
     pub(super) t1_ms: Option<Spanned<u32>>,

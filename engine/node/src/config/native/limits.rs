@@ -61,6 +61,12 @@ impl Native<'_> {
             }
             limits.expires_jitter_percent = *percent.get_ref();
         }
+        if let Some(bytes) = file.train_padding_bytes_max {
+            if *bytes.get_ref() > 1000 {
+                self.error(&bytes, "a number of bytes from 0 to 1000 expected");
+            }
+            limits.train_padding_bytes_max = *bytes.get_ref();
+        }
         self.draft.core.limits = limits;
     }
 }
