@@ -56,6 +56,5 @@ stage docs     env RUSTDOCFLAGS='-D warnings' cargo doc -q --workspace --no-deps
 stage tests    "${tests[@]}"
 stage doctests cargo test -q --workspace --doc
 stage benches  cargo test -q --workspace --bench '*'
-# Counted in a release build: nothing else tells what will run.
-stage counts   cargo run -q --release -p lampfield-benches --bin instructions
+stage counts   cargo run -q --profile counts -p lampfield-benches --bin instructions
 stage interop  env LAMPFIELD_INTEROP=1 "${interop[@]}"

@@ -12,7 +12,7 @@ const SLACK: f64 = 0.01;
 
 const HEADING: &str =
     "# Instructions per unit of each scenario of benches/src/scenario.rs. Written by
-#     cargo run --release -p lampfield-benches --bin instructions -- --write
+#     cargo run --profile counts -p lampfield-benches --bin instructions -- --write
 # and compared by `make test`. docs/MEASURING.md tells how they are counted.\n\n";
 
 /// The file.
