@@ -101,7 +101,7 @@ struct Placed {
 
 impl Placed {
     fn new(bytes: &[u8]) -> Self {
-        let mut buffer = Vec::with_capacity(bytes.len() + 64);
+        let mut buffer = Vec::<u8>::with_capacity(bytes.len() + 64);
         let start = buffer.as_ptr().align_offset(64);
         buffer.resize(start, 0);
         buffer.extend_from_slice(bytes);

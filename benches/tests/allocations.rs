@@ -47,6 +47,8 @@ fn hot_paths_do_not_allocate() {
             let mut meter = Meter::new(allocations);
             let units = step(&mut meter) as u64;
             let count = meter.take();
+            // `--nocapture` shows them.
+            println!("{name}: {count} for {units} times {unit}");
             if count > per_unit * units + per_step {
                 broken.push(format!("{name}: {count} for {units} times {unit}"));
             }

@@ -3,6 +3,7 @@
 //! Source: RFC 3261 sections 8.2.6 and 18.2.2, RFC 3581.
 
 use std::hash::{BuildHasher, Hasher};
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use lampfield_wire::{HeaderName, Message, NameAddr, Via};
@@ -10,6 +11,9 @@ use lampfield_wire::{HeaderName, Message, NameAddr, Via};
 use crate::auth::shorten_challenges;
 use crate::flow::{Flow, Transport};
 use crate::tag::Tag;
+
+/// Bytes of an answer's own header lines, about.
+const HEADERS_BYTES: usize = 128;
 
 /// The answer to a request, before it is written.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,7 +32,11 @@ impl Answer {
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
-        self.headers.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        if self.headers.capacity() == 0 {
+            // The few lines most answers have, at once.
+            self.headers.reserve(HEADERS_BYTES);
+        }
+        push_text(&mut self.headers, format_args!("{name}: {value}\r\n"));
         self
     }
 
@@ -143,10 +151,18 @@ pub(crate) fn response_within(
     let forms = [Form::Full { server }, Form::Brief, Form::Bare];
     let is_whole = |form: &Form<'_>| answer.status != 401 || !matches!(form, Form::Bare);
     forms.into_iter().filter(is_whole).find_map(|form| {
-        let mut out = Vec::new();
+        // What an answer repeats is shorter than its request.
+        let bytes = request.len() + answer.headers.len() + server.len() + HEADERS_BYTES;
+        let mut out = Vec::with_capacity(bytes.min(bytes_max));
         write_response(&mut out, request, flow, answer, form, stateless);
         (out.len() <= bytes_max).then_some(out)
     })
+}
+
+/// Appends formatted text, without a string between.
+pub(crate) fn push_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // Writing to memory does not fail.
+    let _ = out.write_fmt(text);
 }
 
 fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
@@ -188,7 +204,7 @@ fn write_top_via(out: &mut Vec<u8>, top: &[u8], source: SocketAddr) {
     }
     out.extend_from_slice(rest);
     if via.rport.is_some() || !is_same_host(via.host, source.ip()) {
-        out.extend_from_slice(format!(";received={}", source.ip().to_canonical()).as_bytes());
+        push_text(out, format_args!(";received={}", source.ip().to_canonical()));
     }
 }
 
@@ -213,7 +229,7 @@ fn write_stateless_tag(out: &mut Vec<u8>, request: &Message<'_>, salt: &ahash::R
     for name in [HeaderName::CallId, HeaderName::From, HeaderName::CSeq] {
         hasher.write(request.header(name).unwrap_or_default());
     }
-    out.extend_from_slice(format!("s{:08x}", hasher.finish() as u32).as_bytes());
+    push_text(out, format_args!("s{:08x}", hasher.finish() as u32));
 }
 
 #[cfg(test)]

@@ -394,7 +394,7 @@ fn push_contact(headers: &mut Vec<u8>, flow: Flow, user: Option<Tag>) {
         tag.write(headers);
         headers.push(b'@');
     }
-    headers.extend_from_slice(flow.local.to_string().as_bytes());
+    respond::push_text(headers, format_args!("{}", flow.local));
     if flow.transport == Transport::Tcp {
         headers.extend_from_slice(b";transport=tcp");
     }
