@@ -238,7 +238,8 @@ impl ShardLoop {
     }
 
     fn take(&mut self, message: ToShard, now: Time) {
-        let mut input_count = 1;
+        // What an operator asks, and what shards tell each other of streams, is no input to time.
+        let mut input_count = 0;
         match message {
             ToShard::Mesh(from, messages) => {
                 input_count = messages.len();
@@ -249,12 +250,14 @@ impl ShardLoop {
                 }
             }
             ToShard::Command(command) => {
+                input_count = 1;
                 if matches!(command, Command::ResetLatencies) {
                     self.latencies = Latencies::default();
                 }
                 self.shard.handle(Input::Command(command), now, &mut self.out);
             }
             ToShard::Change(id, command) => {
+                input_count = 1;
                 self.shard.handle(Input::Change { id, command }, now, &mut self.out);
             }
             ToShard::Query(id, query) => {
