@@ -98,6 +98,9 @@ pub struct FanoutArgs {
     /// One source address for all watchers, as an edge proxy has (one socket per core).
     #[arg(long)]
     edge: bool,
+    /// Take and send datagrams in trains where the kernel can (UDP_GRO, UDP_SEGMENT).
+    #[arg(long)]
+    trains: bool,
     /// Local address, or a network to spread sockets over (127.0.0.0/8) [default: as routed].
     #[arg(long, value_name = "ADDRESS[/BITS]")]
     source_base: Option<String>,
@@ -279,6 +282,7 @@ impl FanoutArgs {
                 address: self.source_base,
                 sockets: self.sockets,
                 edge: self.edge,
+                trains: self.trains,
             },
             generator: GeneratorTable {
                 cores: self.cores,

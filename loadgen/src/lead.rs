@@ -388,7 +388,8 @@ fn open_sockets(scenario: &Scenario) -> Result<Vec<BatchSocket>, LoadError> {
     let count = scenario.socket_count;
     let options = SocketOptions {
         receive_buffer_bytes: (RECEIVE_BUFFERS_BYTES_MAX / count).clamp(256 << 10, 16 << 20),
-        gro: true,
+        gro: scenario.trains,
+        trains: scenario.trains,
         arrival_time: true,
         ..SocketOptions::default()
     };

@@ -70,6 +70,8 @@ pub struct ScenarioPart {
     pub list_watchers_count: usize,
     pub edges_count: usize,
     pub sockets_count: usize,
+    /// Datagrams were taken and sent in trains.
+    pub trains: bool,
     pub cores_count: usize,
     pub expires_s: u32,
     pub subscribe_rate_per_s: Option<f64>,

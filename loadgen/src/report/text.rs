@@ -17,13 +17,14 @@ fn write_summary(report: &Report, out: &mut String) -> Result {
     let scenario = &report.scenario;
     writeln!(
         out,
-        "lampload {}: {} watchers of {} extensions at {} ({}, {} sockets, {} cores, seed {})",
+        "lampload {}: {} watchers of {} extensions at {} ({}, {} sockets{}, {} cores, seed {})",
         scenario.name,
         scenario.watchers_count,
         scenario.extensions_count,
         scenario.target,
         scenario.event,
         scenario.sockets_count,
+        if scenario.trains { " with trains" } else { "" },
         scenario.cores_count,
         scenario.seed
     )?;

@@ -65,6 +65,7 @@ pub fn check(file: &ScenarioFile) -> Result<Loaded, Problem> {
         population,
         watcher_count,
         socket_count: if file.sources.edge { cores } else { sockets },
+        trains: file.sources.trains,
         sources: sources(file.sources.address.as_deref(), target)?,
         event,
         accept,

@@ -99,6 +99,7 @@ pub struct SourcesTable {
     pub address: Option<String>,
     pub sockets: Option<usize>,
     pub edge: bool,
+    pub trains: bool,
 }
 
 /// The generator itself.

@@ -40,6 +40,8 @@ pub struct Scenario {
     pub watcher_count: usize,
     /// Local sockets over all threads.
     pub socket_count: usize,
+    /// Take and send datagrams in trains, as a peer of the fastest kind does.
+    pub trains: bool,
     /// Local addresses the sockets are bound to.
     pub sources: Sources,
     /// Event package.

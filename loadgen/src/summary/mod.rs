@@ -147,6 +147,7 @@ fn scenario_part(scenario: &Scenario) -> ScenarioPart {
         list_watchers_count: population.list_watcher_count(),
         edges_count: population.edge_count(),
         sockets_count: scenario.socket_count,
+        trains: scenario.trains,
         cores_count: scenario.core_count,
         expires_s: scenario.expires_s,
         subscribe_rate_per_s: subscribe_rate,
