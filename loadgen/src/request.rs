@@ -9,6 +9,9 @@ use crate::population::Watched;
 use crate::scenario::Scenario;
 use crate::watcher::{Naming, Watcher};
 
+/// Spaces put into an answer at most.
+const ANSWER_PADDING_BYTES_MAX: usize = 64;
+
 /// One SUBSCRIBE to write.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
@@ -157,6 +160,21 @@ pub fn write_answer(request: &Message<'_>, status: u16, to_tag: Option<&str>, ou
     out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
 }
 
+/// Makes the answer written from `start` on as long as the last one, `like_bytes`, or else a multiple
+/// of 32 bytes, with white space in front of the value of its Content-Length (RFC 3261 section
+/// 7.3.1). Returns its length.
+pub fn pad_answer(start: usize, like_bytes: usize, out: &mut Vec<u8>) -> usize {
+    const TAIL: &[u8] = b"0\r\n\r\n";
+    let bytes = out.len() - start;
+    let can_be_like = like_bytes >= bytes && like_bytes - bytes <= ANSWER_PADDING_BYTES_MAX;
+    let target = if can_be_like { like_bytes } else { bytes.next_multiple_of(32) };
+    debug_assert!(out.ends_with(TAIL), "an answer of ours has no body");
+    out.truncate(out.len() - TAIL.len());
+    out.resize(start + target - TAIL.len(), b' ');
+    out.extend_from_slice(TAIL);
+    target
+}
+
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -276,5 +294,28 @@ mod tests {
              Via: SIP/2.0/UDP b;branch=z9hG4bK0\r\nFrom: <sip:x@h>;tag=1\r\n\
              To: <sip:w@h>;tag=n1\r\nCall-ID: c1\r\nCSeq: 7 NOTIFY\r\nContent-Length: 0\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn padded_answers_are_of_one_length_and_read_the_same() {
+        let (mut out, mut like) = (Vec::new(), 0);
+        for (call_id, want) in
+            [("c1", 160), ("c12345", 160), (&"c".repeat(40)[..], 192), ("c", 192)]
+        {
+            let request = format!(
+                "NOTIFY sip:w@h SIP/2.0\r\nVia: SIP/2.0/UDP b;branch=z9hG4bK0\r\n\
+                 From: <sip:x@h>;tag=1\r\nTo: <sip:w@h>;tag=2\r\nCall-ID: {call_id}\r\n\
+                 CSeq: 7 NOTIFY\r\nContent-Length: 0\r\n\r\n"
+            );
+            let request = Message::scan(request.as_bytes(), Framing::Datagram).expect("a message");
+            let start = out.len();
+            write_answer(&request, 200, None, &mut out);
+            like = pad_answer(start, like, &mut out);
+            let answer = &out[start..];
+            let read = Message::scan(answer, Framing::Datagram).expect("a message");
+            assert_eq!((like, answer.len()), (want, want), "{call_id}");
+            assert_eq!(read.header(HeaderName::ContentLength), Some(&b"0"[..]));
+            assert_eq!(read.header(HeaderName::CallId), Some(call_id.as_bytes()));
+        }
     }
 }

@@ -105,6 +105,8 @@ pub(crate) struct Generator {
     outstanding_count: u64,
     outgoing: Vec<(u16, SocketAddr, Range<usize>)>,
     outgoing_bytes: Vec<u8>,
+    /// Length the last answer was padded to, where they leave in trains.
+    pub(crate) answer_bytes: usize,
     pub(crate) random: fastrand::Rng,
     pub(crate) bodies: lamp::Reader,
     /// When dead watchers were last sent anything.
@@ -208,6 +210,7 @@ impl Generator {
             outstanding_count: 0,
             outgoing: Vec::new(),
             outgoing_bytes: Vec::new(),
+            answer_bytes: 0,
             random: fastrand::Rng::with_seed(scenario.seed ^ (number as u64 + 1)),
             bodies: lamp::Reader::new(scenario.extensions.len()),
             dead_told: HashMap::new(),

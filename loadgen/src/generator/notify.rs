@@ -11,7 +11,7 @@ use crate::answer::Answer;
 use crate::clock::{Nanos, nanos};
 use crate::lamp::Lamp;
 use crate::population::Watched;
-use crate::request::write_answer;
+use crate::request::{pad_answer, write_answer};
 use crate::truth::Judgement;
 use crate::watcher::{Edge, Sequence, Stage, branch_hash};
 
@@ -307,6 +307,10 @@ impl Generator {
         let untagged = add_tag && to.is_some_and(|to| to.tag().is_none());
         let start = self.buffer().len();
         write_answer(message, status, untagged.then_some(STRANGER_TAG), self.buffer());
+        if self.scenario.trains {
+            let like = self.answer_bytes;
+            self.answer_bytes = pad_answer(start, like, self.buffer());
+        }
         self.queue(socket, peer, start);
     }
 }
