@@ -55,13 +55,12 @@ fn told(before: Used, after: Used, count: usize) -> String {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, scenario, numbers @ ..] = &arguments[..] else { return };
-    let numbers: Vec<usize> = numbers.iter().filter_map(|n| n.parse().ok()).collect();
-    match (scenario.as_str(), &numbers[..]) {
-        ("all", _) => all(&arguments[0]),
-        (scenario, [count]) => run(scenario, *count, 0),
-        (scenario, [count, members]) => run(scenario, *count, *members),
-        _ => eprintln!("usage: memory all | memory SCENARIO COUNT [MEMBERS]"),
+    let numbers: Vec<usize> = arguments.iter().skip(2).filter_map(|n| n.parse().ok()).collect();
+    match (&arguments[..], &numbers[..]) {
+        ([program], _) => all(program),
+        ([_, scenario, ..], [count]) => run(scenario, *count, 0),
+        ([_, scenario, ..], [count, members]) => run(scenario, *count, *members),
+        _ => eprintln!("usage: memory [SCENARIO COUNT [MEMBERS]]"),
     }
 }
 

@@ -29,6 +29,7 @@ pub mod limits;
 pub mod list;
 pub mod mesh;
 mod notifier;
+mod notify;
 pub mod output;
 mod pace;
 pub mod package;

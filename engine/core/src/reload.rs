@@ -28,7 +28,7 @@ impl Shard {
     /// Takes over `new`.
     pub(crate) fn reload(&mut self, new: Arc<Config>, now: Time, out: &mut Outputs) {
         let old = std::mem::replace(&mut self.config, new);
-        self.shared_run = crate::shard::SharedRun::new(&self.config);
+        self.shared_run = crate::notify::SharedRun::new(&self.config);
         self.move_endpoints(&old, now, out);
         let Self { texts, subscriptions, per_source, config, .. } = self;
         let sources = subscriptions.iter().map(|(_, s)| texts.get(&s.texts).source());

@@ -17,6 +17,7 @@ use crate::flow::{Flow, Transport};
 use crate::hop::Hops;
 use crate::index::{EndpointIndex, PerSource};
 use crate::mesh::ShardMessage;
+use crate::notify::SharedRun;
 use crate::pace::Paces;
 use crate::placement::{Placement, ShardId};
 use crate::respond::{self, Answer};
@@ -399,26 +400,4 @@ fn push_contact(headers: &mut Vec<u8>, flow: Flow, user: Option<Tag>) {
         headers.extend_from_slice(b";transport=tcp");
     }
     headers.extend_from_slice(b">\r\n");
-}
-
-/// Header lines every NOTIFY shares, up to and with `Content-Type: `.
-#[derive(Debug)]
-pub(crate) struct SharedRun {
-    pub(crate) bytes: Vec<u8>,
-    /// Where white space may be put in that means nothing (RFC 3261 section 7.3.1): behind the colon
-    /// of a header that peers read least.
-    pub(crate) gap: usize,
-}
-
-impl SharedRun {
-    pub(crate) fn new(config: &Config) -> Self {
-        let mut run = format!("Allow-Events: {ALLOW_EVENTS}\r\nMax-Forwards: 70\r\n");
-        let before = run.len();
-        if !config.user_agent.is_empty() {
-            run.push_str(&format!("User-Agent: {}\r\n", config.user_agent));
-        }
-        run.push_str("Content-Type: ");
-        let gap = before + run[before..].find(' ').unwrap_or_default();
-        Self { bytes: run.into_bytes(), gap }
-    }
 }
