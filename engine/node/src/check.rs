@@ -28,6 +28,7 @@ pub fn report(loaded: &Loaded) -> String {
         let _ = write_endpoints(&mut out, &node.core, TenantId(n as u16));
     }
     let _ = write_ami(&mut out, node);
+    let _ = write_mirrors(&mut out, node);
     for file in &loaded.files {
         let _ = writeln!(out, "read {}", file.display());
     }
@@ -172,6 +173,26 @@ fn write_ami(out: &mut String, node: &NodeConfig) -> std::fmt::Result {
             true => writeln!(out)?,
             false => writeln!(out, ", {}", count(user.access.len(), "address rule"))?,
         }
+    }
+    Ok(())
+}
+
+fn write_mirrors(out: &mut String, node: &NodeConfig) -> std::fmt::Result {
+    for mirror in &node.mirrors {
+        let tenants = mirror.tenants.iter();
+        let tenants = tenants.filter_map(|id| node.core.tenants.get(usize::from(id.0)));
+        let tenants: Vec<&str> = tenants.map(|tenant| &*tenant.name).collect();
+        write!(out, "mirror {} at {} as {}", mirror.name, mirror.address, mirror.user)?;
+        write!(out, " for tenant {}", tenants.join(", "))?;
+        for (what, patterns) in
+            [("devices", &mirror.devices), ("presentities", &mirror.presentities)]
+        {
+            if !patterns.rows().is_empty() {
+                write!(out, ", {what} {}", patterns.rows().join(" "))?;
+            }
+        }
+        let stale_after_s = mirror.stale_after.as_secs();
+        writeln!(out, ", {} when lost for {stale_after_s} s", mirror.stale.token())?;
     }
     Ok(())
 }

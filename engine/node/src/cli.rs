@@ -56,6 +56,10 @@ struct Source {
     /// An Asterisk configuration directory; implies --dialect asterisk.
     #[arg(long, value_name = "DIR")]
     asterisk: Option<PathBuf>,
+    /// Mirror the states of the Asterisk whose directory is read: log in to it as this user of
+    /// its manager.conf.
+    #[arg(long, value_name = "USER[@HOST:PORT]")]
+    mirror: Option<String>,
     /// Shapes of documents, codes and headers.
     #[arg(long, value_enum)]
     dialect: Option<DialectName>,
@@ -179,6 +183,7 @@ impl Source {
         LoadOptions {
             config: self.config,
             asterisk: self.asterisk,
+            mirror: self.mirror,
             dialect: self.dialect.map(|name| match name {
                 DialectName::Rfc => Dialect::Rfc,
                 DialectName::Asterisk => Dialect::Asterisk,

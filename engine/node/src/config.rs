@@ -13,6 +13,7 @@ mod build;
 pub mod example;
 mod lists;
 mod load;
+mod mirror;
 pub mod native;
 mod problem;
 
@@ -25,6 +26,7 @@ use lampfield_core::flow::Transport;
 use lampfield_core::placement::TenantId;
 
 pub use load::{ConfigErrors, LoadOptions, Loaded, load};
+pub use mirror::{MirrorConfig, MirrorLogin, NamePatterns, Secret, StalePolicy};
 pub use problem::{Place, Problem};
 
 /// Everything a node needs to start.
@@ -38,6 +40,8 @@ pub struct NodeConfig {
     pub shard_count: Option<u8>,
     /// The AMI server; `None` runs none.
     pub ami: Option<AmiConfig>,
+    /// PBXs whose states are followed.
+    pub mirrors: Vec<MirrorConfig>,
     /// The console's UNIX socket.
     pub console_socket: PathBuf,
     /// Directory for everything the node keeps; `None` keeps nothing.

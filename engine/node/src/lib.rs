@@ -6,5 +6,6 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;
+mod mirror;
 pub mod run;
 pub mod store;

@@ -45,6 +45,7 @@ fn start(name: &str) -> Node {
         listen: vec![listen],
         shard_count: Some(2),
         ami: Some(ami),
+        mirrors: Vec::new(),
         console_socket: std::env::temp_dir().join(socket),
         state_dir: None,
     };

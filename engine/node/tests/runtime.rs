@@ -43,6 +43,7 @@ fn config(scratch: &Scratch, shard_count: u8, binds: &[(Transport, &str)]) -> No
             .collect(),
         shard_count: Some(shard_count),
         ami: None,
+        mirrors: Vec::new(),
         console_socket: scratch.0.join("console.sock"),
         state_dir: Some(scratch.0.join("state")),
     }

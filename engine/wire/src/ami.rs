@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::limits::{
     AMI_ANSWER_BYTES_MAX, AMI_ANSWER_LINE_BYTES_MAX, AMI_ANSWER_LINE_COUNT_MAX, AMI_LINE_BYTES_MAX,
-    AMI_LINE_COUNT_MAX,
+    AMI_LINE_COUNT_MAX, AMI_NEWS_BYTES_MAX, AMI_NEWS_LINE_BYTES_MAX, AMI_NEWS_LINE_COUNT_MAX,
 };
 
 /// Start of the line a server sends first, without an empty line behind it.
@@ -91,6 +91,7 @@ pub struct AmiReader {
 enum Side {
     Server,
     Client,
+    Follower,
 }
 
 impl AmiReader {
@@ -102,6 +103,12 @@ impl AmiReader {
     /// Reads answers and events, with wide bounds; the banner and lone empty lines are skipped.
     pub fn for_client() -> AmiReader {
         AmiReader::new(Side::Client)
+    }
+
+    /// Reads events and short answers as a client, with narrow bounds: for who stays connected to
+    /// a server that others fill.
+    pub fn for_follower() -> AmiReader {
+        AmiReader::new(Side::Follower)
     }
 
     /// Takes bytes off the front of `input` up to the end of one message.
@@ -144,6 +151,7 @@ impl AmiReader {
         match self.side {
             Side::Server => AMI_LINE_BYTES_MAX,
             Side::Client => AMI_ANSWER_LINE_BYTES_MAX,
+            Side::Follower => AMI_NEWS_LINE_BYTES_MAX,
         }
     }
 
@@ -178,13 +186,14 @@ impl AmiReader {
 
     fn keep(&mut self, line: String) {
         let is_first = self.message.is_empty() && self.error.is_none() && self.banner.is_none();
-        if self.side == Side::Client && is_first && line.starts_with(BANNER_PREFIX) {
+        if self.side != Side::Server && is_first && line.starts_with(BANNER_PREFIX) {
             self.banner = Some(line);
             return;
         }
         let (line_count_max, bytes_max) = match self.side {
             Side::Server => (AMI_LINE_COUNT_MAX, AMI_LINE_COUNT_MAX * AMI_LINE_BYTES_MAX * 3),
             Side::Client => (AMI_ANSWER_LINE_COUNT_MAX, AMI_ANSWER_BYTES_MAX),
+            Side::Follower => (AMI_NEWS_LINE_COUNT_MAX, AMI_NEWS_BYTES_MAX),
         };
         self.message_bytes += line.len();
         if self.message.lines.len() == line_count_max || self.message_bytes > bytes_max {
@@ -200,7 +209,7 @@ impl AmiReader {
         self.message_bytes = 0;
         match self.error.take() {
             Some(error) => Some(Err(error)),
-            None if message.is_empty() && self.side == Side::Client => None,
+            None if message.is_empty() && self.side != Side::Server => None,
             None => Some(Ok(message)),
         }
     }

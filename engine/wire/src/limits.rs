@@ -95,6 +95,15 @@ pub const AMI_ANSWER_LINE_COUNT_MAX: usize = 1 << 20;
 /// Bytes of an AMI answer a client keeps.
 pub const AMI_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Line of an event a follower reads. Channel variables may be longer; they are of no concern.
+pub const AMI_NEWS_LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// Lines of an event a follower reads. The longest of Asterisk's have about fifty.
+pub const AMI_NEWS_LINE_COUNT_MAX: usize = 256;
+
+/// Bytes of an event a follower keeps.
+pub const AMI_NEWS_BYTES_MAX: usize = 64 * 1024;
+
 const _: () = assert!(HEAD_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX <= u16::MAX as usize, "offsets are stored as u16");
 const _: () = assert!(LIST_DEPTH_MAX < XML_DEPTH_MAX);

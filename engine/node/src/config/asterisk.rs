@@ -11,6 +11,7 @@
 mod extensions;
 mod lists;
 mod manager;
+mod mirror;
 mod options;
 mod pjsip;
 mod reader;
@@ -25,22 +26,26 @@ use self::reader::read;
 use super::build::Draft;
 use super::problem::Place;
 
+/// What others say of a directory.
+pub(super) struct Wanted<'a> {
+    /// Whose it is; the first tenant without.
+    pub(super) tenant: Option<&'a str>,
+    pub(super) dialect: Option<Dialect>,
+    /// Whether its Asterisk is mirrored, and how: `USER` or `USER@HOST:PORT`.
+    pub(super) mirror: Option<&'a str>,
+}
+
 /// Reads the directory into `draft`, everything for one tenant.
-pub(super) fn read_dir(
-    dir: &Path,
-    tenant: Option<&str>,
-    dialect: Option<Dialect>,
-    draft: &mut Draft,
-) {
+pub(super) fn read_dir(dir: &Path, wanted: &Wanted<'_>, draft: &mut Draft) {
     let place = Place::file(&dir.to_string_lossy());
     if !dir.is_dir() {
         return draft
             .problems
             .error(&place, "no such directory; an Asterisk configuration expected");
     }
-    let dialect = dialect.unwrap_or(Dialect::Asterisk);
+    let dialect = wanted.dialect.unwrap_or(Dialect::Asterisk);
     draft.core.dialect = dialect;
-    let Some(tenant) = tenant_of(tenant, draft) else {
+    let Some(tenant) = tenant_of(wanted.tenant, draft) else {
         return draft.problems.error(&place, "too many tenants");
     };
     let first_endpoint = draft.core.endpoints.len();
@@ -55,11 +60,26 @@ pub(super) fn read_dir(
         draft.problems.warn(&place, "there is no pjsip.conf: no endpoints from here");
     }
     draft.set_dialect(first_endpoint, dialect);
-    if draft.has_native_ami {
+    if draft.has_native_ami && wanted.mirror.is_none() {
         return;
     }
-    if let Some(sections) = read(dir, "manager.conf", draft) {
+    let Some(sections) = read(dir, "manager.conf", draft) else {
+        if wanted.mirror.is_some() {
+            draft.problems.error(&place, "there is no manager.conf: no user to mirror as");
+        }
+        return;
+    };
+    if let Some(wish) = wanted.mirror {
+        mirror::load(wish, &sections, tenant, draft);
+    }
+    if !draft.has_native_ami {
         manager::load(dir, &sections, tenant, draft);
+        if wanted.mirror.is_some_and(|wish| !wish.contains('@')) && draft.ami_enabled {
+            draft.ami_enabled = false;
+            let text = "AMI is served only where --ami says: the address in manager.conf is that of \
+                        the PBX that is mirrored";
+            draft.notices.push(text.to_owned());
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use lampfield_core::digest::{Algorithm, Secret};
 use lampfield_core::placement::TenantId;
 
 use super::problem::{Place, Problems};
-use super::{AmiConfig, Listen};
+use super::{AmiConfig, Listen, MirrorConfig};
 
 /// Text of `Server` and `User-Agent` unless configured.
 const USER_AGENT: &str = concat!("Lampfield/", env!("CARGO_PKG_VERSION"));
@@ -29,6 +29,7 @@ pub(super) struct Draft {
     pub(super) ami_enabled: bool,
     /// Whether a native file configured AMI: `manager.conf` is left alone then.
     pub(super) has_native_ami: bool,
+    pub(super) mirrors: Vec<MirrorConfig>,
     pub(super) console_socket: Option<PathBuf>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) problems: Problems,
@@ -48,6 +49,7 @@ impl Draft {
             ami: AmiConfig::default(),
             ami_enabled: false,
             has_native_ami: false,
+            mirrors: Vec::new(),
             console_socket: None,
             state_dir: None,
             problems: Problems::default(),

@@ -28,6 +28,9 @@ pub struct LoadOptions {
     pub config: Option<PathBuf>,
     /// An Asterisk configuration directory.
     pub asterisk: Option<PathBuf>,
+    /// `USER` or `USER@HOST:PORT`: mirror the states of the Asterisk whose directory is read, as
+    /// this user of its `manager.conf`.
+    pub mirror: Option<String>,
     /// Dialect of every endpoint that is not configured with one of its own.
     pub dialect: Option<Dialect>,
     /// Directory for everything the node keeps.
@@ -92,8 +95,17 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
     };
     match options.asterisk.as_ref().or(from_native.dir.as_ref()) {
         Some(dir) => {
-            let native::Asterisk { tenant, dialect, .. } = &from_native;
-            asterisk::read_dir(dir, tenant.as_deref(), *dialect, &mut draft);
+            let native::Asterisk { tenant, mirror, dialect, .. } = &from_native;
+            let wanted = asterisk::Wanted {
+                tenant: tenant.as_deref(),
+                dialect: *dialect,
+                mirror: options.mirror.as_ref().or(mirror.as_ref()).map(String::as_str),
+            };
+            asterisk::read_dir(dir, &wanted, &mut draft);
+        }
+        None if options.mirror.is_some() => {
+            let text = "--mirror: --asterisk DIR expected beside it: the secret is in manager.conf";
+            draft.problems.error(&Place::default(), text);
         }
         None if options.config.is_none() => example::embedded(&mut draft, options.dialect),
         None => {}
@@ -168,7 +180,7 @@ fn random_secret() -> std::io::Result<String> {
 }
 
 fn finish(draft: Draft, options: LoadOptions) -> Result<Loaded, ConfigErrors> {
-    let Draft { core, listen, shard_count, ami, ami_enabled, files, notices, .. } = draft;
+    let Draft { core, listen, shard_count, ami, ami_enabled, mirrors, files, notices, .. } = draft;
     let mut problems = draft.problems;
     problems.errors.sort_by(|a, b| a.place.cmp(&b.place));
     problems.warnings.sort_by(|a, b| a.place.cmp(&b.place));
@@ -182,6 +194,7 @@ fn finish(draft: Draft, options: LoadOptions) -> Result<Loaded, ConfigErrors> {
         listen,
         shard_count: options.shard_count.or(shard_count),
         ami: ami_enabled.then_some(ami),
+        mirrors,
         console_socket: console_socket.unwrap_or_else(|| default_socket_path(state_dir.as_deref())),
         state_dir,
     };

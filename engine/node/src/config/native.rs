@@ -31,6 +31,7 @@ mod file;
 mod hints;
 mod limits;
 mod lists;
+mod mirrors;
 mod node;
 
 use std::path::{Path, PathBuf};
@@ -56,6 +57,8 @@ const EVERY_TENANT: &str = "*";
 pub(super) struct Asterisk {
     pub(super) dir: Option<PathBuf>,
     pub(super) tenant: Option<String>,
+    /// The user of its `manager.conf` by which it is mirrored.
+    pub(super) mirror: Option<String>,
     /// The dialect the native file has for everything.
     pub(super) dialect: Option<Dialect>,
 }
@@ -144,15 +147,26 @@ impl Native<'_> {
         self.endpoints(file.endpoint, dialect);
         self.listen(file.listen);
         self.limits(file.limits);
+        // Relative to the file that names it, wherever the node was started.
+        let near = path.parent().unwrap_or(Path::new(""));
+        self.mirrors(file.mirror, near);
         self.ami(file.ami);
         self.node(file.node);
         let tenant = file.asterisk_tenant.and_then(|name| {
             self.find_tenant(&name)?;
             Some(name.into_inner())
         });
-        // Relative to the file that names it, wherever the node was started.
-        let near = path.parent().unwrap_or(Path::new(""));
-        Asterisk { dir: file.asterisk_dir.map(|dir| near.join(dir)), tenant, dialect: named }
+        if let Some(mirror) = &file.asterisk_mirror
+            && file.asterisk_dir.is_none()
+        {
+            self.error(mirror, "asterisk_dir expected beside it: the secret is in manager.conf");
+        }
+        Asterisk {
+            dir: file.asterisk_dir.map(|dir| near.join(dir)),
+            tenant,
+            mirror: file.asterisk_mirror.map(Spanned::into_inner),
+            dialect: named,
+        }
     }
 
     fn error<T>(&mut self, value: &Spanned<T>, text: impl Into<String>) {

@@ -106,6 +106,7 @@ impl Control {
         }
         tasks.spawn_local(Rc::clone(&node.hub).switch_task(node.client.clone()));
         tasks.spawn_local(console.run(Rc::clone(&node)));
+        tasks.spawn_local(Rc::clone(&node.mirrors).run(Rc::clone(&node)));
         tasks.spawn_local(reload_on_hangup(Rc::clone(&node)));
         let shutdown = node.shutdown.clone();
         let result = tasks

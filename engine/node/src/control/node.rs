@@ -18,6 +18,8 @@ use lampfield_core::state::{
 use super::ami::Hub;
 use super::{Change, ChangeError, Reload, ShardClient, ShardError, Shutdown};
 use crate::config::NodeConfig;
+use crate::mirror::Mirrors;
+use crate::mirror::state::Kind;
 
 /// Global variables one tenant may set. They are conveniences of AMI clients, not a database.
 pub(crate) const VARIABLE_COUNT_MAX: usize = 10_000;
@@ -26,6 +28,7 @@ pub(crate) const VARIABLE_COUNT_MAX: usize = 10_000;
 pub(crate) struct Node {
     pub(crate) client: ShardClient,
     pub(crate) hub: Rc<Hub>,
+    pub(crate) mirrors: Rc<Mirrors>,
     pub(crate) shutdown: Shutdown,
     pub(crate) started: Instant,
     config: RefCell<Arc<NodeConfig>>,
@@ -40,6 +43,9 @@ pub(crate) enum SetError {
     /// The name is of no provider whose states may be set this way.
     #[error("`{0}` is not a name of provider `{1}:`")]
     NotSettable(String, &'static str),
+    /// A mirror feeds it: the PBX says what it shows.
+    #[error("`{0}` is fed by mirror `{1}`: it is set there")]
+    Mirrored(String, Arc<str>),
     /// The value is wrong.
     #[error(transparent)]
     Value(#[from] FunctionError),
@@ -78,6 +84,7 @@ impl Node {
         Self {
             client,
             hub: Rc::default(),
+            mirrors: Rc::new(Mirrors::new()),
             shutdown,
             started: now,
             config: RefCell::new(Arc::new(config)),
@@ -110,6 +117,7 @@ impl Node {
         *self.config.borrow_mut() = Arc::new(config);
         self.reloaded.set(Instant::now());
         self.client.broadcast(Command::Reload(core)).await?;
+        self.mirrors.reconfigure();
         Ok(())
     }
 
@@ -184,6 +192,7 @@ impl Node {
     ) -> Result<Change, SetError> {
         let core = Arc::clone(&self.config().core);
         check_settable(core.providers.of_presence(name), name, "CustomPresence")?;
+        self.check_own(tenant, Kind::Presence, name)?;
         let write = parse_presence_write(value)?;
         let (presentity, presence) = (name.into(), write.presence);
         let command = Command::SetPresence { tenant, presentity, presence, written: value.into() };
@@ -199,6 +208,7 @@ impl Node {
     ) -> Result<Change, SetError> {
         let core = Arc::clone(&self.config().core);
         check_settable(core.providers.of_device(name), name, "Custom")?;
+        self.check_own(tenant, Kind::Device, name)?;
         let state = parse_device_write(value)?;
         Ok(self.begin_report(tenant, name, state).await?)
     }
@@ -230,8 +240,17 @@ impl Node {
         tenant: TenantId,
         name: &str,
         state: DeviceState,
-    ) -> Result<(), ChangeError> {
-        self.begin_report(tenant, name, state).await?.applied().await
+    ) -> Result<(), SetError> {
+        self.check_own(tenant, Kind::Device, name)?;
+        Ok(self.begin_report(tenant, name, state).await?.applied().await?)
+    }
+
+    /// Whether a source is not some PBX's: two who set it would show each other's states by turns.
+    fn check_own(&self, tenant: TenantId, kind: Kind, name: &str) -> Result<(), SetError> {
+        match self.mirrors.owner(tenant, kind, name, &self.config().core.providers) {
+            Some(mirror) => Err(SetError::Mirrored(name.to_owned(), mirror)),
+            None => Ok(()),
+        }
     }
 
     async fn begin_report(

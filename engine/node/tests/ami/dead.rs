@@ -27,6 +27,7 @@ fn dead_shards_cost_an_error_not_the_server() {
         listen: Vec::new(),
         shard_count: Some(2),
         ami: Some(AmiConfig { bind, users: vec![user], ..AmiConfig::default() }),
+        mirrors: Vec::new(),
         console_socket: dir.join(CONSOLE),
         state_dir: None,
     };

@@ -3,6 +3,7 @@
 mod asterisk;
 mod auth;
 mod lists;
+mod mirrors;
 mod native;
 
 use std::path::{Path, PathBuf};

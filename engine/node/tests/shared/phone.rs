@@ -130,7 +130,12 @@ impl Phone {
     /// The next NOTIFY, answered with 200. Its number is above that of the one before.
     pub(crate) fn notify(&mut self) -> Facts {
         let bytes = self.receive();
-        let request = Message::scan(&bytes, Framing::Datagram).expect("SIP");
+        self.answer(&bytes)
+    }
+
+    /// As [`Phone::notify`], for one that has been received.
+    pub(crate) fn answer(&mut self, bytes: &[u8]) -> Facts {
+        let request = Message::scan(bytes, Framing::Datagram).expect("SIP");
         assert_eq!(request.method(), Some(&b"NOTIFY"[..]));
         let number = CSeq::parse(request.header(HeaderName::CSeq).expect("a CSeq"));
         let number = number.expect("a CSeq").number;
@@ -139,7 +144,7 @@ impl Phone {
         let answer = answer_to(&request, "SIP/2.0 200 OK");
         self.line.send(&answer);
         check_lengths(&request);
-        let facts = facts(&bytes);
+        let facts = facts(bytes);
         assert_eq!(facts["request URI"], format!("sip:w1@{}", self.contact));
         facts
     }

@@ -83,6 +83,24 @@ fn a_refused_message_does_not_harm_the_next() {
 }
 
 #[test]
+fn a_follower_reads_less_than_a_client_and_goes_on_behind_it() {
+    let line = |length: usize| format!("X: {}\r\n", "a".repeat(length - 5));
+    for (event, want) in [
+        (line(8 * 1024), None),
+        (line(8 * 1024 + 1), Some(AmiError::LineTooLong)),
+        (line(10).repeat(256), None),
+        (line(10).repeat(257), Some(AmiError::TooManyLines)),
+        (line(1024).repeat(65), Some(AmiError::TooManyLines)),
+    ] {
+        let stream = format!("Asterisk Call Manager/9\r\n{event}\r\n\r\nEvent: Shutdown\r\n\r\n");
+        let messages = read_all(AmiReader::for_follower(), stream.as_bytes());
+        assert_eq!(messages.len(), 2, "{want:?}");
+        assert_eq!(messages[0].as_ref().err(), want.as_ref());
+        assert_eq!(messages[1].as_ref().unwrap().get("Event"), Some("Shutdown"));
+    }
+}
+
+#[test]
 fn written_messages_keep_their_frame() {
     let mut out = Vec::new();
     AmiWriter::response(&mut out, "Success", Some("a\r\n\r\n7"))

@@ -17,6 +17,8 @@ pub(super) struct File {
     pub(super) asterisk_dir: Option<PathBuf>,
     /// Whose it is; the first tenant without.
     pub(super) asterisk_tenant: Option<Spanned<String>>,
+    /// The user of its `manager.conf` by which its states are mirrored.
+    pub(super) asterisk_mirror: Option<Spanned<String>>,
     pub(super) node: Node,
     pub(super) listen: Vec<Listen>,
     pub(super) tenant: Vec<Tenant>,
@@ -28,6 +30,7 @@ pub(super) struct File {
     pub(super) pattern: Vec<Spanned<Pattern>>,
     pub(super) list: Vec<Spanned<List>>,
     pub(super) list_range: Vec<Spanned<ListRange>>,
+    pub(super) mirror: Vec<Spanned<Mirror>>,
     pub(super) ami: Option<Ami>,
     pub(super) limits: Limits,
 }
@@ -240,6 +243,35 @@ pub(super) struct ListRange {
     pub(super) batch_interval_ms: u32,
     #[serde(default)]
     pub(super) display_names: bool,
+}
+
+/// See [`crate::config::MirrorConfig`].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mirror {
+    /// The address without.
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) address: Spanned<String>,
+    pub(super) user: Spanned<String>,
+    pub(super) secret: Option<Spanned<String>>,
+    /// Relative to this file; its first line is the secret.
+    pub(super) secret_file: Option<Spanned<PathBuf>>,
+    pub(super) login: Option<Spanned<String>>,
+    pub(super) tenant: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) tenants: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) devices: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) presentities: Vec<Spanned<String>>,
+    pub(super) stale: Option<Spanned<String>>,
+    pub(super) stale_after_s: Option<Spanned<u32>>,
+    pub(super) retry_s: Option<Spanned<u32>>,
+    pub(super) retry_max_s: Option<Spanned<u32>>,
+    pub(super) ping_s: Option<Spanned<u32>>,
+    pub(super) answer_s: Option<Spanned<u32>>,
+    pub(super) resync_s: Option<Spanned<u32>>,
+    pub(super) name_count_max: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Deserialize)]

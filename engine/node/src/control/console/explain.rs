@@ -11,6 +11,9 @@ use super::Failure;
 use super::subscriptions::{acknowledged, ago};
 use crate::control::Node;
 use crate::control::node::one_line;
+use crate::mirror::Mirrors;
+use crate::mirror::state::Kind;
+use crate::mirror::table::Origin;
 
 /// Watchers listed one by one.
 const WATCHER_COUNT_MAX: usize = 200;
@@ -36,8 +39,9 @@ pub(super) async fn explain(node: &Node, tenant: TenantId, name: &str) -> Result
     };
     let mut text = String::new();
     write_head(&mut text, &explanation, owner.0);
-    write_devices(&mut text, &explanation);
-    write_presence(&mut text, &explanation);
+    let mirrors = &node.mirrors;
+    write_devices(&mut text, &explanation, mirrors);
+    write_presence(&mut text, &explanation, mirrors);
     write_watchers(&mut text, &explanation);
     Ok(text)
 }
@@ -85,7 +89,7 @@ fn write_head(text: &mut String, explanation: &Explanation, owner: u8) {
     );
 }
 
-fn write_devices(text: &mut String, explanation: &Explanation) {
+fn write_devices(text: &mut String, explanation: &Explanation, mirrors: &Mirrors) {
     let hint = &explanation.extension.hint;
     text.push_str("\nDevices\n");
     let mut aggregate = DeviceAggregate::default();
@@ -93,6 +97,7 @@ fn write_devices(text: &mut String, explanation: &Explanation) {
     for device in &hint.devices {
         let source = explanation.sources.iter().find(|source| source.name == *device);
         write_source(text, device, source);
+        write_origins(text, &mirrors.origins(explanation.extension.tenant, Kind::Device, device));
         let state = source.map_or(DeviceState::Unknown, |s| DeviceState::from_token(&s.state));
         aggregate.add(state);
         states.push(state);
@@ -129,12 +134,13 @@ fn reason(states: &[DeviceState], sum: DeviceState) -> &'static str {
     }
 }
 
-fn write_presence(text: &mut String, explanation: &Explanation) {
+fn write_presence(text: &mut String, explanation: &Explanation, mirrors: &Mirrors) {
     let row = &explanation.extension;
     text.push_str("\nPresence\n");
     for name in &row.hint.presence {
         let source = explanation.sources.iter().find(|source| source.name == *name);
         write_source(text, name, source);
+        write_origins(text, &mirrors.origins(row.tenant, Kind::Presence, name));
     }
     let rule = match row.hint.presence.len() {
         0 => "no presence in the hint",
@@ -157,6 +163,18 @@ fn write_source(text: &mut String, name: &str, source: Option<&ExplainedSource>)
         one_line(&source.state),
         source.owner.0
     );
+}
+
+/// Which PBXs say so, and whether that is still true.
+fn write_origins(text: &mut String, origins: &[Origin]) {
+    for Origin { mirror, state, is_seen, is_replaced } in origins {
+        let sight = match (is_seen, is_replaced) {
+            (true, _) => "",
+            (false, false) => ", STALE: not seen now",
+            (false, true) => ", STALE: not seen for long, and replaced",
+        };
+        let _ = writeln!(text, "    mirror {} says {state}{sight}", one_line(mirror));
+    }
 }
 
 fn write_watchers(text: &mut String, explanation: &Explanation) {

@@ -13,6 +13,7 @@ mod hints;
 mod json;
 mod latency;
 mod lists;
+mod mirrors;
 mod server;
 mod states;
 mod subscriptions;
@@ -160,6 +161,8 @@ async fn run(
         (Kind::Shards, []) => figures::shards(node).await,
         (Kind::Lists, []) => Ok(lists::all(node, tenant)),
         (Kind::Lists, [name]) => lists::one(node, tenant, name),
+        (Kind::Mirrors, []) => mirrors::show(node, None),
+        (Kind::Mirrors, [name]) => mirrors::show(node, Some(name)),
         (Kind::Net, []) => figures::net(node).await,
         (Kind::Counters, []) => figures::counters(node).await,
         (Kind::ShowUptime, []) => Ok(figures::uptime(node)),

@@ -15,6 +15,7 @@ pub(super) enum Kind {
     Help,
     Latency,
     Lists,
+    Mirrors,
     Net,
     PjsipSubscription,
     PjsipSubscriptionsInbound,
@@ -90,7 +91,7 @@ Examples:
 
 /// All commands, by name.
 #[rustfmt::skip]
-pub(super) const COMMANDS: [Command; 29] = {
+pub(super) const COMMANDS: [Command; 30] = {
     const fn own(words: &'static [&'static str], kind: Kind, names: Names, usage: &'static str, summary: &'static str) -> Command {
         Command { words, kind, names, node_wide: false, summary, usage }
     }
@@ -112,6 +113,7 @@ pub(super) const COMMANDS: [Command; 29] = {
         own(&["help"], Kind::Help, Names::None, "Usage: help [command]\n", "List commands, or show how one is used"),
         node(&["latency"], Kind::Latency, "Usage: latency [reset]\n       reset counts anew from now on.\n", "Where time goes, from a change to its answers"),
         own(&["lists", "show"], Kind::Lists, Names::Lists, "Usage: lists show [name]\n       With a name, of each member what it is.\n", "Resource lists, or the members of one"),
+        node(&["mirror", "show"], Kind::Mirrors, "Usage: mirror show [name]\n", "PBXs whose states are followed, and how well"),
         node(&["net"], Kind::Net, "Usage: net\n       What `waiting` says is now, all else is since start.\n", "Datagrams, connections and queues, summed and by shard"),
         own(&["pjsip", "show", "subscription", "inbound"], Kind::PjsipSubscription, Names::None, "Usage: pjsip show subscription inbound <call-id>\n", "Show one subscription of a watcher"),
         own(&["pjsip", "show", "subscriptions", "inbound"], Kind::PjsipSubscriptionsInbound, Names::None, "Usage: pjsip show subscriptions inbound\n", "List subscriptions of watchers"),
