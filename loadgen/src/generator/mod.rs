@@ -2,7 +2,7 @@
 //!
 //! Threads share nothing but the step. Each owns a contiguous range of watchers and the sockets
 //! they live on, reads in batches, answers at once, reads bodies when nothing is left to answer
-//! ([`backlog`]), and counts into its own [`Tally`].
+//! (`backlog`), and counts into its own [`Tally`].
 
 mod backlog;
 mod list;
