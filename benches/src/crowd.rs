@@ -86,7 +86,7 @@ fn device(extension: usize, at: usize) -> String {
 
 fn config(plan: Plan) -> Config {
     let mut config = Config {
-        tenants: vec![Tenant { name: "crowd".into(), domain: None }],
+        tenants: vec![Tenant { name: "crowd".into(), ..Tenant::default() }],
         endpoints: vec![Endpoint {
             name: "phones".into(),
             tenant: TENANT,

@@ -35,7 +35,7 @@ const fn default_format(package: Package) -> Format {
 /// Value of Allow-Events.
 pub(crate) const ALLOW_EVENTS: &str = "presence, dialog";
 /// Value of Allow.
-pub(crate) const ALLOW: &str = "OPTIONS, SUBSCRIBE";
+pub(crate) const ALLOW: &str = "OPTIONS, SUBSCRIBE, PUBLISH";
 /// Extensions a request may require: RFC 4662 and RFC 5367.
 const KNOWN_EXTENSIONS: [&str; 2] = ["eventlist", crate::rls::RECIPIENT_LIST_SUBSCRIBE];
 /// Value of Accept in an answer to OPTIONS.
@@ -236,7 +236,7 @@ pub(crate) fn want<'a>(
     Ok(Wanted { event, format, digium, target, expires_s, uri, package, gap })
 }
 
-fn check_require(request: &Message<'_>, rfc: bool) -> Result<(), Answer> {
+pub(crate) fn check_require(request: &Message<'_>, rfc: bool) -> Result<(), Answer> {
     // Asterisk does not look at Require (trace 06).
     let is_known = |tag: &[u8]| {
         KNOWN_EXTENSIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()))
@@ -287,14 +287,14 @@ pub(crate) fn check_expires(expires_s: Option<u32>, endpoint: &Endpoint) -> Resu
     }
 }
 
-fn event<'a>(request: &Message<'a>, rfc: bool) -> Result<(&'a [u8], Package), Answer> {
+pub(crate) fn event<'a>(request: &Message<'a>, rfc: bool) -> Result<(&'a [u8], Package), Answer> {
     let value = request.header(HeaderName::Event).ok_or_else(|| bad_event(rfc))?;
     let event = Event::parse(value).map_err(|_| bad_event(rfc))?;
     let package = Package::from_name(event.package).ok_or_else(|| bad_event(rfc))?;
     Ok((value, package))
 }
 
-fn bad_event(rfc: bool) -> Answer {
+pub(crate) fn bad_event(rfc: bool) -> Answer {
     let answer = Answer::new(489, "Bad Event");
     if rfc { answer.with("Allow-Events", ALLOW_EVENTS) } else { answer }
 }

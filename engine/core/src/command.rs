@@ -3,6 +3,7 @@
 //! Commands and queries about one name go to its owner ([`crate::placement::Placement`]); lists
 //! go to every shard and are put together by the caller.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -86,6 +87,15 @@ pub enum Query {
         /// Rows per shard at most.
         limit: usize,
     },
+    /// Publications others keep with us, at most `limit` per shard. To every shard.
+    Publications {
+        /// Whose presentities; `None` for all tenants.
+        tenant: Option<TenantId>,
+        /// Only of this source, as `Publication:2000`.
+        presentity: Option<Arc<str>>,
+        /// Rows per shard at most.
+        limit: usize,
+    },
     /// Counters and latencies. To every shard.
     Stats,
 }
@@ -115,6 +125,8 @@ pub enum Answer {
     Explain(Option<Box<Explanation>>),
     /// To [`Query::Subscriptions`]: rows, and how many there are in all.
     Subscriptions(Vec<SubscriptionRow>, usize),
+    /// To [`Query::Publications`]: rows, and how many there are in all.
+    Publications(Vec<PublicationRow>, usize),
     /// To [`Query::Stats`].
     Stats(Box<Stats>),
     /// To [`crate::Input::Change`], from the shard that owns the source: the other shards that
@@ -219,6 +231,27 @@ pub struct SubscriptionRow {
     pub extension_state: Option<ExtensionState>,
     /// What a list shows; `None` for a single extension.
     pub members: Option<ListMembers>,
+}
+
+/// A publication.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PublicationRow {
+    /// The source it is a part of, as `Publication:2000`.
+    pub presentity: Arc<str>,
+    /// Event package.
+    pub event: &'static str,
+    /// Its entity-tag now.
+    pub entity_tag: Box<str>,
+    /// The endpoint that published it last.
+    pub endpoint: Arc<str>,
+    /// The address it came from first.
+    pub source: IpAddr,
+    /// Seconds until it ends.
+    pub expires_s: u32,
+    /// What it says of the device, if anything.
+    pub device: Option<DeviceState>,
+    /// What it says of the presence, if anything: state, subtype, message.
+    pub presence: Option<Presence>,
 }
 
 /// The members of a list subscription.

@@ -46,6 +46,43 @@ pub struct Tenant {
     /// Host part of this tenant's presentity URIs in the `rfc` dialect; without it the host of
     /// the request URI is used.
     pub domain: Option<Arc<str>>,
+    /// How publications show; `None` if nobody publishes.
+    pub publications: Option<Publications>,
+}
+
+/// How the publications of a tenant's extensions reach their watchers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Publications {
+    /// What counts for an extension that has a hint.
+    pub combination: Combination,
+    /// Whether an extension without a hint can be published and watched.
+    pub unhinted: bool,
+}
+
+/// What watchers of an extension see that has a hint and may be published.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Combination {
+    /// The hint alone. It may name the publication itself, as `Publication:2000`.
+    Hint,
+    /// Both add up, as if the hint named the publication among its devices and presence sources.
+    #[default]
+    Merged,
+    /// The publication while there is one, else the hint.
+    PublicationFirst,
+    /// The publication alone; the hint says that the extension exists, and its display name.
+    Publication,
+}
+
+/// About whom an endpoint may publish.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum PublishScope {
+    /// About nobody.
+    #[default]
+    None,
+    /// About the extension of its own name.
+    Own,
+    /// About every extension of its tenant: a proxy, another server.
+    Any,
 }
 
 /// An index into [`Config::endpoints`].
@@ -75,6 +112,9 @@ pub struct Endpoint {
     pub subscribe_context: Option<Arc<str>>,
     /// Whether it may subscribe at all.
     pub allow_subscribe: bool,
+    /// About whom it may publish. It must be known by its address or prove itself: a From user
+    /// alone is not enough.
+    pub allow_publish: PublishScope,
     /// Shortest accepted subscription, in seconds; 0 for no bound.
     pub sub_min_expiry_s: u32,
     /// Show "in use and ringing" as `early` instead of `confirmed` in dialog-info.
@@ -96,6 +136,11 @@ impl Endpoint {
     /// The context subscriptions are looked up in.
     pub fn hint_context(&self) -> &Arc<str> {
         self.subscribe_context.as_ref().unwrap_or(&self.context)
+    }
+
+    /// Whether it may publish about anybody.
+    pub fn may_publish(&self) -> bool {
+        self.allow_publish != PublishScope::None
     }
 }
 
@@ -153,11 +198,16 @@ impl Network {
 impl Identify {
     /// The endpoint of a request from `source` whose From user is `user`.
     pub fn find(&self, source: IpAddr, user: &str) -> Option<EndpointId> {
+        let by_user = || self.users.get(user).copied();
+        self.find_by_address(source).or_else(by_user).or(self.anonymous)
+    }
+
+    /// The endpoint that an address alone names.
+    pub fn find_by_address(&self, source: IpAddr) -> Option<EndpointId> {
         let by_network = || {
             let mut networks = self.networks.iter();
             networks.find(|(network, _)| network.contains(source)).map(|(_, endpoint)| *endpoint)
         };
-        let by_host = self.hosts.get(&source.to_canonical()).copied();
-        by_host.or_else(by_network).or_else(|| self.users.get(user).copied()).or(self.anonymous)
+        self.hosts.get(&source.to_canonical()).copied().or_else(by_network)
     }
 }

@@ -13,7 +13,7 @@ use crate::placement::TenantId;
 use crate::rls::Attachment;
 use crate::slab::Slab;
 use crate::source::{LinkId, Links};
-use crate::state::{DeviceAggregate, ExtensionState, Presence};
+use crate::state::{DeviceAggregate, DeviceState, ExtensionState, Presence, PresenceState};
 
 /// A slot of [`Extensions`].
 pub(crate) type ExtensionId = u32;
@@ -140,11 +140,15 @@ impl Extension {
 
     /// Adds up the sources again.
     pub(crate) fn recompute(&mut self, links: &Links, now: Time) -> Change {
+        let devices =
+            self.counting(&self.devices, |last| links.get(last).device != DeviceState::Invalid);
         let aggregate: DeviceAggregate =
-            self.devices.iter().map(|&link| links.get(link).device).collect();
+            devices.iter().map(|&link| links.get(link).device).collect();
         let state = ExtensionState::from_devices(aggregate.state());
-        let best = self
-            .presences
+        let presences = self.counting(&self.presences, |last| {
+            links.get(last).presence.state != PresenceState::NotSet
+        });
+        let best = presences
             .iter()
             .map(|&link| &links.get(link).presence)
             .reduce(|best, p| if p.state.rank() > best.state.rank() { p } else { best });
@@ -161,6 +165,16 @@ impl Extension {
             self.changed_at = now;
         }
         change
+    }
+
+    /// The links that count: the last one alone where it overrules the others and says something.
+    fn counting<'l>(&self, links: &'l [LinkId], says: impl Fn(LinkId) -> bool) -> &'l [LinkId] {
+        match links.split_last() {
+            Some((last, others)) if self.hint.last_overrules && says(*last) => {
+                &links[others.len()..]
+            }
+            _ => links,
+        }
     }
 
     /// The group of a view, made if it is new; `None` if there are `count_max` views already.

@@ -17,6 +17,7 @@ use crate::extension::{ExtensionId, GroupView};
 use crate::layout::{self, KeptSubscription, LAYOUT, Reader, Writer};
 use crate::pace::{Pace, gap_of_event};
 use crate::placement::TenantId;
+use crate::publication::KIND_PUBLICATION;
 use crate::record::Record;
 use crate::state::{DeviceState, Presence, PresenceState};
 use crate::subscription::{
@@ -150,6 +151,7 @@ impl Shard {
         match key.u8() {
             Some(KIND_DEVICE) => self.restore_source(key, value, false, now, out),
             Some(KIND_PRESENCE) => self.restore_source(key, value, true, now, out),
+            Some(KIND_PUBLICATION) => self.restore_publication(&record.key, key, value, now, out),
             Some(kind @ (KIND_SUBSCRIPTION | KIND_LIST)) => {
                 self.restore_subscription(kind, key, (layout, value), now, out)
             }

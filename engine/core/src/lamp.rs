@@ -294,8 +294,14 @@ impl Shard {
         update.changed()
     }
 
-    /// The hint of an extension: configured, or grown by `autohints`.
+    /// The hint of an extension as its watchers see it: configured, or grown by `autohints`,
+    /// combined with publications.
     pub(crate) fn find_hint(&self, tenant: TenantId, context: &str, exten: &str) -> Option<Found> {
+        let found = self.find_own_hint(tenant, context, exten);
+        self.config.combine(tenant, context, exten, found)
+    }
+
+    fn find_own_hint(&self, tenant: TenantId, context: &str, exten: &str) -> Option<Found> {
         if let Some(found) = self.config.dialplan.find(tenant, context, exten) {
             return Some(found);
         }
@@ -319,7 +325,7 @@ impl Shard {
             return;
         };
         for context in config.dialplan.autohint_contexts(tenant) {
-            if exten.is_empty() || self.find_hint(tenant, context, exten).is_some() {
+            if exten.is_empty() || self.find_own_hint(tenant, context, exten).is_some() {
                 continue;
             }
             let Ok(hint) = Hint::parse(device, "autohints") else { continue };
@@ -346,10 +352,15 @@ impl Shard {
         out: &mut Outputs,
     ) {
         let owner = self.placement.shard_of_extension(key.0, &key.1, &key.2);
-        self.auto_hints.insert(key.clone(), Arc::clone(&hint));
-        if owner == self.id {
-            let found = Found { context: key.1, exten: key.2, hint, explicit: true };
-            self.extension_for(key.0, found, now, out);
+        self.auto_hints.insert(key.clone(), hint);
+        if owner == self.id
+            && let Some(found) = self.find_hint(key.0, &key.1, &key.2)
+        {
+            match self.extensions.find(&key) {
+                // It was watched before the hint grew.
+                Some(id) => self.follow_hint(id, found, now, out),
+                None => drop(self.extension_for(key.0, found, now, out)),
+            }
         }
     }
 

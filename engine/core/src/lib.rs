@@ -9,6 +9,7 @@
 mod admission;
 mod auth;
 pub mod body;
+mod combine;
 pub mod command;
 pub mod config;
 pub mod dialplan;
@@ -35,6 +36,7 @@ mod pace;
 pub mod package;
 pub mod placement;
 pub mod provider;
+mod publication;
 mod query;
 pub mod record;
 mod refresh;

@@ -15,6 +15,25 @@ pub struct Limits {
     pub subscription_per_source_max: u32,
     /// Extensions a shard holds, explicit and instantiated. Beyond: 503 with Retry-After.
     pub extension_count_max: u32,
+    /// Publications a shard holds. Each costs about half a KiB; beyond: 503 with Retry-After and a
+    /// Warning that says so, as with the three bounds that follow.
+    pub publication_count_max: u32,
+    /// Publications of one tenant on a shard.
+    pub publication_per_tenant_max: u32,
+    /// Publications of one source address on a shard. A proxy publishes for all, so the default is
+    /// the table's size.
+    pub publication_per_source_max: u32,
+    /// Publications of one presentity: a proxy makes one for every registered contact and call.
+    pub publication_per_presentity_max: usize,
+    /// Bytes of a published document after decompression. Beyond: 413.
+    pub publication_bytes_max: usize,
+    /// Shortest accepted publication, in seconds. Below: 423 with Min-Expires.
+    pub publication_expires_min_s: u32,
+    /// Longest granted publication, in seconds: how long the state of a publisher that fell silent
+    /// is believed.
+    pub publication_expires_max_s: u32,
+    /// Granted when the PUBLISH names no Expires, in seconds.
+    pub publication_expires_default_s: u32,
     /// State sources a shard holds. Beyond: the command is refused.
     pub source_count_max: u32,
     /// Longest granted subscription, in seconds (Asterisk's own is 3600).
@@ -88,6 +107,14 @@ impl Default for Limits {
             watcher_count_max: 1_000_000,
             subscription_per_source_max: 2_000_000,
             extension_count_max: 4_000_000,
+            publication_count_max: 2_000_000,
+            publication_per_tenant_max: 2_000_000,
+            publication_per_source_max: 2_000_000,
+            publication_per_presentity_max: 64,
+            publication_bytes_max: 16_384,
+            publication_expires_min_s: 10,
+            publication_expires_max_s: 3600,
+            publication_expires_default_s: 3600,
             source_count_max: 4_000_000,
             expires_max_s: 3600,
             expires_default_s: 3600,

@@ -51,6 +51,11 @@ impl Default for Providers {
         };
         add("Custom", ProviderKind::Device, true, DeviceState::Unknown);
         add("CustomPresence", ProviderKind::Presence, true, DeviceState::Unknown);
+        // Without a publication nobody says anything: beside other devices it does not count, and
+        // alone it is closed.
+        for kind in [ProviderKind::Device, ProviderKind::Presence] {
+            add(crate::publication::LABEL, kind, false, DeviceState::Invalid);
+        }
         for technology in ["PJSIP", "SIP", "IAX2", "DAHDI", "SCCP", "Skinny", "Local"] {
             add(technology, ProviderKind::Technology, false, DeviceState::Unavailable);
         }

@@ -47,6 +47,9 @@ impl Shard {
             Query::Subscriptions { tenant, call_id, limit } => {
                 self.list_subscriptions(tenant, call_id, limit, now)
             }
+            Query::Publications { tenant, presentity, limit } => {
+                self.list_publications(tenant, presentity, limit, now)
+            }
             Query::Stats => Answer::Stats(Box::new(self.stats())),
         };
         out.replies.push(Reply { id, shard: self.id, answer });

@@ -17,7 +17,7 @@ impl Shard {
         for tenant in (0..config.tenants.len()).map(|tenant| TenantId(tenant as u16)) {
             for (context, exten, _) in config.dialplan.explicit_hints(tenant) {
                 if self.placement.shard_of_extension(tenant, context, exten) == self.id
-                    && let Some(found) = config.dialplan.find(tenant, context, exten)
+                    && let Some(found) = self.find_hint(tenant, context, exten)
                 {
                     self.extension_for(tenant, found, now, out);
                 }
@@ -33,6 +33,7 @@ impl Shard {
         let Self { texts, subscriptions, per_source, config, .. } = self;
         let sources = subscriptions.iter().map(|(_, s)| texts.get(&s.texts).source());
         per_source.take_over(&config.limits, sources);
+        self.publications.follow(&self.config);
         let held: Vec<ExtensionId> = self.extensions.iter().map(|(id, _)| id).collect();
         for id in held {
             let extension = &self.extensions[id];

@@ -20,6 +20,7 @@ use crate::mesh::ShardMessage;
 use crate::notify::SharedRun;
 use crate::pace::Paces;
 use crate::placement::{Placement, ShardId};
+use crate::publication::{Memory, Publications};
 use crate::respond::{self, Answer};
 use crate::rls::Parts;
 use crate::salvage;
@@ -71,6 +72,9 @@ pub struct Shard {
     pub(crate) expiries: Wheel,
     pub(crate) probes: Wheel,
     pub(crate) transactions: Transactions,
+    pub(crate) publications: Publications,
+    /// Memory of answered PUBLISHes.
+    pub(crate) published: Memory,
     /// Watchers and lists that are being told.
     pub(crate) fanout: VecDeque<Fanout>,
     /// Extensions as lists show them.
@@ -133,6 +137,8 @@ impl Shard {
             expiries: Wheel::default(),
             probes: Wheel::default(),
             transactions: Transactions::new(rng.u64(..)),
+            publications: Publications::new(&setup.config, hasher.clone()),
+            published: Memory::new(rng.u64(..)),
             fanout: VecDeque::new(),
             parts: Parts::new(hasher.clone()),
             paces: Paces::default(),
@@ -180,6 +186,7 @@ impl Shard {
             self.expiries.next_deadline(),
             self.probes.next_deadline(),
             self.paces.next_deadline(),
+            self.publications.next_deadline(),
         ];
         timers.into_iter().flatten().min()
     }
@@ -192,6 +199,7 @@ impl Shard {
             source_count: u64::from(self.sources.len()),
             hop_count: u64::from(self.hops.len()),
             part_count: u64::from(self.parts.len()),
+            publication_count: u64::from(self.publications.len()),
             list_member_count: self.parts.edge_count(),
             ..self.stats.clone()
         }
@@ -207,8 +215,10 @@ impl Shard {
         self.on_expiries(now, out);
         self.on_probes(now, out);
         self.on_paces(now, out);
+        self.on_publications(now, out);
         self.on_reloads(now, out);
         self.transactions.forget(now);
+        self.published.forget(now);
         self.ended.forget(now);
     }
 
@@ -314,6 +324,7 @@ impl Shard {
                     Some(_) => self.subscribe_in_dialog(&request, now, out),
                 }
             }
+            b"PUBLISH" => self.publish(&request, now, out),
             _ => Outcome::Answer(self.other_method(&request, method, now)),
         };
         match outcome {
@@ -343,9 +354,6 @@ impl Shard {
                 .with("Allow-Events", ALLOW_EVENTS),
             (b"NOTIFY" | b"CANCEL" | b"BYE", Ok(_)) => {
                 Answer::new(481, "Call/Transaction Does Not Exist")
-            }
-            (b"PUBLISH", Ok(peer)) if peer.endpoint.dialect == Dialect::Asterisk => {
-                Answer::new(489, "Bad Event")
             }
             (_, Ok(_)) => Answer::new(405, "Method Not Allowed").with("Allow", ALLOW),
             (_, Err(answer)) => answer,

@@ -90,6 +90,16 @@ impl Sources {
         Some(&mut self.slab[id])
     }
 
+    /// Forgets a source that has no state and that nobody hints at.
+    pub(crate) fn release(&mut self, key: &SourceKey) {
+        if let Some(&id) = self.index.get(key)
+            && self.slab[id].is_idle()
+        {
+            self.index.remove(key);
+            self.slab.remove(id);
+        }
+    }
+
     /// A shard hints at it no longer; a source nobody set and nobody hints at is forgotten.
     pub(crate) fn detach(&mut self, key: &SourceKey, shard: ShardId) {
         let Some(&id) = self.index.get(key) else { return };

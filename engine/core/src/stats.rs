@@ -17,6 +17,8 @@ pub struct Stats {
     pub part_count: u64,
     /// Members of all list subscriptions.
     pub list_member_count: u64,
+    /// Publications held now.
+    pub publication_count: u64,
     /// Next hops held now.
     pub hop_count: u64,
     /// NOTIFYs waiting for an answer now.
@@ -80,6 +82,36 @@ counters! {
     request_shed,
     /// Of these, because the source address has all the subscriptions it may have.
     request_shed_per_source,
+    /// PUBLISHes seen (retransmissions included).
+    publish_in,
+    /// Publications made.
+    publication_created,
+    /// Publications refreshed without a new document.
+    publication_refreshed,
+    /// Publications that got a new document.
+    publication_modified,
+    /// Publications taken back by their publisher.
+    publication_removed,
+    /// Publications that ran out.
+    publication_expired,
+    /// Publications ended because their endpoint is gone, or may not publish any more.
+    publication_ended,
+    /// PUBLISHes refused because who sent it may not publish that (403).
+    publish_forbidden,
+    /// PUBLISHes whose SIP-If-Match names no state of ours: forgotten, replaced or invented (412).
+    publish_unmatched,
+    /// PUBLISHes with a broken or missing document (400).
+    publish_malformed,
+    /// PUBLISHes with a document about somebody else (400).
+    publish_foreign,
+    /// PUBLISHes in a type or encoding that is not understood (415).
+    publish_unsupported,
+    /// PUBLISHes with a document that is too large (413).
+    publish_oversized,
+    /// PUBLISHes for too short a time (423).
+    publish_too_brief,
+    /// PUBLISHes refused because a limit of publications was reached (503).
+    publish_shed,
     /// NOTIFYs sent first time.
     notify_sent,
     /// NOTIFYs of lists that showed all members.
@@ -147,6 +179,7 @@ impl Default for Stats {
             extension_count: 0,
             source_count: 0,
             part_count: 0,
+            publication_count: 0,
             list_member_count: 0,
             hop_count: 0,
             in_flight_count: 0,

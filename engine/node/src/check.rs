@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Identify};
+use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Identify, PublishScope};
 use lampfield_core::dialplan::{Context, range_size};
 use lampfield_core::list::ListRange;
 use lampfield_core::package::Package;
@@ -122,6 +122,11 @@ fn write_endpoints(out: &mut String, core: &Config, tenant: TenantId) -> std::fm
         match endpoint.allow_subscribe {
             true => write!(out, "subscribes in {}", endpoint.hint_context())?,
             false => write!(out, "may not subscribe")?,
+        }
+        match endpoint.allow_publish {
+            PublishScope::None => {}
+            PublishScope::Own => write!(out, ", publishes about itself")?,
+            PublishScope::Any => write!(out, ", publishes")?,
         }
         write!(out, ", {}", identified(core, EndpointId(n as u32), endpoint))?;
         if endpoint.auth.is_some() {

@@ -165,7 +165,7 @@ impl Model {
     /// The configuration that the model stands for.
     pub(crate) fn config(&self) -> Arc<Config> {
         let mut config = Config {
-            tenants: vec![Tenant { name: "one".into(), domain: None }; 2],
+            tenants: vec![Tenant { name: "one".into(), ..Tenant::default() }; 2],
             user_agent: "Lampfield-sim".into(),
             limits: self.limits.clone(),
             dialplan: self.dialplan(),

@@ -26,6 +26,8 @@ pub struct Hint {
     pub presence: Vec<Arc<str>>,
     /// Display name from the parentheses.
     pub display_name: Option<Arc<str>>,
+    /// While the last device and the last presence source say something, the others do not count.
+    pub last_overrules: bool,
     /// Where it was configured, as `file:line`; empty if generated.
     pub origin: Arc<str>,
 }
@@ -74,6 +76,7 @@ impl Hint {
             devices: owned(devices),
             presence: owned(presence),
             display_name: display_name.filter(|name| !name.is_empty()).map(Arc::from),
+            last_overrules: false,
             origin: origin.into(),
         })
     }

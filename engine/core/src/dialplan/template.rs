@@ -114,6 +114,7 @@ impl Template {
             devices: names(&self.devices),
             presence: names(&self.presence),
             display_name: (!display_name.is_empty()).then(|| display_name.into()),
+            last_overrules: false,
             origin: Arc::clone(&self.origin),
         }
     }

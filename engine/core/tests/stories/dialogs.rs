@@ -252,13 +252,14 @@ fn options_are_answered_and_other_methods_get_405() {
     let mut phone = Phone::new(9, "lamp1");
     let subscribe = String::from_utf8(phone.request(None)).expect("text");
     for (method, status) in
-        [("OPTIONS", 200), ("INVITE", 405), ("FOO", 405), ("NOTIFY", 481), ("PUBLISH", 405)]
+        [("OPTIONS", 200), ("INVITE", 405), ("FOO", 405), ("NOTIFY", 481), ("PUBLISH", 403)]
     {
         let request = subscribe.replace("SUBSCRIBE", method);
         world.datagram(phone.address, request.as_bytes(), 0);
         let got = phone.listen(&mut world).remove(0);
         assert_eq!(got.status(), status, "{method}");
-        assert_eq!(got.header(HeaderName::Allow).is_empty(), method == "NOTIFY");
+        let is_known = ["NOTIFY", "PUBLISH"].contains(&method);
+        assert_eq!(got.header(HeaderName::Allow).is_empty(), is_known);
     }
     let mut stranger = Phone::new(9, "lamp1");
     stranger.address = "10.0.0.1:5060".parse().expect("an address");

@@ -13,7 +13,7 @@ use lampfield_wire::HeaderName;
 use super::world::{Phone, World, config};
 
 /// What a store would hold.
-fn kept(world: &World) -> Vec<Record> {
+pub(crate) fn kept(world: &World) -> Vec<Record> {
     let mut store = BTreeMap::new();
     for record in &world.records {
         match &record.value {

@@ -68,7 +68,7 @@ pub(crate) fn config(dialect: Dialect) -> Config {
     };
     let network = |text: &str| Network { address: text.parse().expect("an address"), prefix: 24 };
     Config {
-        tenants: vec![Tenant { name: "test".into(), domain: None }],
+        tenants: vec![Tenant { name: "test".into(), ..Tenant::default() }],
         endpoints: vec![
             endpoint("phones", true, false),
             endpoint("mute", false, false),

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lampfield_core::config::{Config, Dialect, Endpoint, EndpointId, Identify, Network, Tenant};
+use lampfield_core::config::{
+    Config, Dialect, Endpoint, EndpointId, Identify, Network, Publications, Tenant,
+};
 use lampfield_core::dialplan::DialplanError;
 use lampfield_core::digest::{Algorithm, Secret};
 use lampfield_core::placement::TenantId;
@@ -70,7 +72,7 @@ impl Draft {
             return Some(tenant);
         }
         let tenant = TenantId(u16::try_from(self.core.tenants.len()).ok()?);
-        self.core.tenants.push(Tenant { name: name.into(), domain: None });
+        self.core.tenants.push(Tenant { name: name.into(), ..Tenant::default() });
         Some(tenant)
     }
 
@@ -151,10 +153,33 @@ impl Draft {
         }
         // Stable: equal lengths keep their order.
         self.core.identify.networks.sort_by_key(|(network, _)| u8::MAX - network.prefix);
+        self.combine_publications();
         self.check_contexts();
         self.check_sources();
         self.check_lists();
         self.check_listen();
+    }
+
+    /// A tenant that says nothing of publications takes them once an endpoint of it may publish.
+    fn combine_publications(&mut self) {
+        let Self { core, problems, endpoint_index, .. } = self;
+        for (at, endpoint) in core.endpoints.iter().enumerate() {
+            if !endpoint.may_publish() {
+                continue;
+            }
+            if let Some(tenant) = core.tenants.get_mut(usize::from(endpoint.tenant.0)) {
+                tenant.publications.get_or_insert_with(Publications::default);
+            }
+            let id = EndpointId(at as u32);
+            let by_address = core.identify.hosts.values().any(|host| *host == id)
+                || core.identify.networks.iter().any(|(_, network)| *network == id);
+            if endpoint.auth.is_none() && !by_address {
+                let place = endpoint_index.get(&endpoint.name).map(|(_, place)| place.clone());
+                let text = "allow_publish: without credentials or an address nothing it publishes \
+                            is taken (403)";
+                problems.warn(&place.unwrap_or_default(), text);
+            }
+        }
     }
 
     fn check_contexts(&mut self) {

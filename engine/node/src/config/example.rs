@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lampfield_core::config::{Dialect, Endpoint, Network};
+use lampfield_core::config::{Dialect, Endpoint, Network, PublishScope};
 use lampfield_core::dialplan::{Globals, HintRange, Template};
 use lampfield_core::flow::Transport;
 use lampfield_core::list::{List, ListItem};
@@ -46,6 +46,7 @@ pub(super) fn embedded(draft: &mut Draft, dialect: Option<Dialect>) {
         tenant,
         context: "default".into(),
         allow_subscribe: true,
+        allow_publish: PublishScope::Any,
         dialect: draft.core.dialect,
         ..Endpoint::default()
     };

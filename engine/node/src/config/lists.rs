@@ -180,7 +180,7 @@ impl<'a> Check<'a> {
         places: &HashMap<&str, usize>,
     ) -> Member {
         let is_hint = match &item.context {
-            Some(context) => self.core.dialplan.locate(self.tenant, context, &item.name).is_some(),
+            Some(context) => self.core.find_hint(self.tenant, context, &item.name).is_some(),
             None => match places.get(&*item.name) {
                 Some(&place) => return Member::List(Some(place)),
                 None => self.is_hint(&item.name),
@@ -201,7 +201,7 @@ impl<'a> Check<'a> {
         if let Some(&is_hint) = known.get(exten) {
             return is_hint;
         }
-        let found = |context: &&str| core.dialplan.locate(*tenant, context, exten).is_some();
+        let found = |context: &&str| core.find_hint(*tenant, context, exten).is_some();
         let is_hint = contexts.iter().any(found);
         known.insert(Arc::clone(exten), is_hint);
         is_hint

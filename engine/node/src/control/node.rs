@@ -123,7 +123,7 @@ impl Node {
 
     /// Finds the hint of an extension, as a subscription would.
     pub(crate) fn find(&self, tenant: TenantId, context: &str, exten: &str) -> Option<Found> {
-        self.config.borrow().core.dialplan.find(tenant, context, exten)
+        self.config.borrow().core.find_hint(tenant, context, exten)
     }
 
     /// The state of an extension, `None` without a hint.

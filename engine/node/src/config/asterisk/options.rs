@@ -54,6 +54,7 @@ pub(super) const ENDPOINT: Options = Options {
         "context",
         "subscribe_context",
         "allow_subscribe",
+        "allow_publish",
         "sub_min_expiry",
         "notify_early_inuse_ringing",
         "rewrite_contact",

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lampfield_core::config::{Auth, Dialect, Endpoint, EndpointId};
+use lampfield_core::config::{Auth, Dialect, Endpoint, EndpointId, PublishScope};
 use lampfield_core::digest::{Algorithm, Secret};
 use lampfield_core::flow::Transport;
 use lampfield_core::placement::TenantId;
@@ -13,6 +13,7 @@ use lampfield_core::provider::Provider;
 
 use super::super::build::{self, Draft};
 use super::super::load::SIP_PORT;
+use super::super::problem::Problems;
 use super::super::{Listen, acl};
 use super::section::{Entry, Section};
 use super::{lists, options};
@@ -191,6 +192,7 @@ fn endpoint(section: &Section, tenant: TenantId, auths: &Auths<'_>, draft: &mut 
         context: text("context").unwrap_or("default").into(),
         subscribe_context: text("subscribe_context").map(Arc::from),
         allow_subscribe: section.flag("allow_subscribe", true, problems),
+        allow_publish: publish_scope(section, problems),
         sub_min_expiry_s: section.number("sub_min_expiry", 0, 0, problems),
         notify_early_inuse_ringing: section.flag("notify_early_inuse_ringing", false, problems),
         rewrite_contact: section.flag("rewrite_contact", false, problems),
@@ -214,6 +216,21 @@ fn endpoint(section: &Section, tenant: TenantId, auths: &Auths<'_>, draft: &mut 
             let text = "endpoints without auth are found by their From user: anybody who claims \
                         the name may subscribe (identify_by=ip and type=identify prevent that)";
             draft.problems.warn(&section.place, text);
+        }
+    }
+}
+
+/// About whom an endpoint may publish. The option is ours: an Asterisk takes no such publications.
+fn publish_scope(section: &Section, problems: &mut Problems) -> PublishScope {
+    let Some(entry) = section.get("allow_publish") else { return PublishScope::None };
+    match &*entry.value.to_ascii_lowercase() {
+        "" | "none" | "no" => PublishScope::None,
+        "own" => PublishScope::Own,
+        "any" => PublishScope::Any,
+        other => {
+            let text = format!("allow_publish = {other}: none, own or any expected");
+            problems.error(&entry.place, text);
+            PublishScope::None
         }
     }
 }

@@ -55,6 +55,7 @@ impl Native<'_> {
                 context: endpoint.context.into(),
                 subscribe_context: endpoint.subscribe_context.map(Arc::from),
                 allow_subscribe: endpoint.allow_subscribe,
+                allow_publish: endpoint.allow_publish.into(),
                 sub_min_expiry_s: endpoint.sub_min_expiry_s,
                 notify_early_inuse_ringing: endpoint.notify_early_inuse_ringing,
                 rewrite_contact: endpoint.rewrite_contact,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use lampfield_core::config::Dialect;
+use lampfield_core::config::{Combination, Dialect, PublishScope};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -83,6 +83,50 @@ pub(super) enum TransportName {
 pub(super) struct Tenant {
     pub(super) name: Spanned<String>,
     pub(super) domain: Option<Spanned<String>>,
+    /// What watchers see of an extension that has a hint and is published.
+    pub(super) publications: Option<CombinationName>,
+    /// Whether extensions without a hint can be published and watched.
+    #[serde(default)]
+    pub(super) watch_unhinted: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum CombinationName {
+    Hint,
+    Merged,
+    PublicationFirst,
+    Publication,
+}
+
+impl From<CombinationName> for Combination {
+    fn from(name: CombinationName) -> Self {
+        match name {
+            CombinationName::Hint => Self::Hint,
+            CombinationName::Merged => Self::Merged,
+            CombinationName::PublicationFirst => Self::PublicationFirst,
+            CombinationName::Publication => Self::Publication,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ScopeName {
+    #[default]
+    None,
+    Own,
+    Any,
+}
+
+impl From<ScopeName> for PublishScope {
+    fn from(name: ScopeName) -> Self {
+        match name {
+            ScopeName::None => Self::None,
+            ScopeName::Own => Self::Own,
+            ScopeName::Any => Self::Any,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,6 +175,8 @@ pub(super) struct Endpoint {
     pub(super) anonymous: bool,
     #[serde(default = "yes")]
     pub(super) allow_subscribe: bool,
+    #[serde(default)]
+    pub(super) allow_publish: ScopeName,
     #[serde(default)]
     pub(super) sub_min_expiry_s: u32,
     #[serde(default)]
@@ -316,6 +362,14 @@ pub(super) struct Limits {
     pub(super) watcher_count_max: Option<Spanned<u32>>,
     pub(super) subscription_per_source_max: Option<Spanned<u32>>,
     pub(super) view_count_max: Option<Spanned<u32>>,
+    pub(super) publication_count_max: Option<Spanned<u32>>,
+    pub(super) publication_per_tenant_max: Option<Spanned<u32>>,
+    pub(super) publication_per_source_max: Option<Spanned<u32>>,
+    pub(super) publication_per_presentity_max: Option<Spanned<u32>>,
+    pub(super) publication_bytes_max: Option<Spanned<u32>>,
+    pub(super) publication_expires_min_s: Option<Spanned<u32>>,
+    pub(super) publication_expires_max_s: Option<Spanned<u32>>,
+    pub(super) publication_expires_default_s: Option<Spanned<u32>>,
     pub(super) extension_count_max: Option<Spanned<u32>>,
     pub(super) source_count_max: Option<Spanned<u32>>,
     pub(super) expires_max_s: Option<Spanned<u32>>,

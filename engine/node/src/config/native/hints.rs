@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use lampfield_core::config;
+use lampfield_core::config::{self, Combination};
 use lampfield_core::dialplan::{self, DialplanError, Globals, Template, split_range};
 use lampfield_core::placement::TenantId;
 use lampfield_core::provider::{self, ProviderKind};
 use lampfield_core::state::DeviceState;
 use toml::Spanned;
 
-use super::file::{Context, Hint, HintRange, KindName, Pattern, Provider, Tenant};
+use super::file::{CombinationName, Context, Hint, HintRange, KindName, Pattern, Provider, Tenant};
 use super::{EVERY_TENANT, Native};
 
 impl Native<'_> {
@@ -30,7 +30,8 @@ impl Native<'_> {
                     self.error(&tenant.name, format!("domain '{domain}' is no host name"));
                 }
                 let (name, domain) = (name.as_str().into(), domain.map(Arc::from));
-                self.draft.core.tenants.push(config::Tenant { name, domain });
+                let publications = publications(tenant.publications, tenant.watch_unhinted);
+                self.draft.core.tenants.push(config::Tenant { name, domain, publications });
             }
         }
     }
@@ -173,6 +174,18 @@ impl Native<'_> {
         let place = self.source.place(value);
         self.draft.dialplan(&place, false, result);
     }
+}
+
+/// How a tenant shows publications, if the file says so.
+fn publications(
+    combination: Option<CombinationName>,
+    unhinted: bool,
+) -> Option<config::Publications> {
+    if combination.is_none() && !unhinted {
+        return None;
+    }
+    let combination = combination.map(Combination::from).unwrap_or_default();
+    Some(config::Publications { combination, unhinted })
 }
 
 /// What an authority may have: names, addresses, IPv6 in brackets, a port.

@@ -10,10 +10,16 @@ use super::file::Limits;
 impl Native<'_> {
     pub(super) fn limits(&mut self, file: Limits) {
         let mut limits = self.draft.core.limits.clone();
-        let counts: [(Option<Spanned<u32>>, &mut u32); 10] = [
+        let counts: [(Option<Spanned<u32>>, &mut u32); 16] = [
             (file.subscription_count_max, &mut limits.subscription_count_max),
             (file.watcher_count_max, &mut limits.watcher_count_max),
             (file.subscription_per_source_max, &mut limits.subscription_per_source_max),
+            (file.publication_count_max, &mut limits.publication_count_max),
+            (file.publication_per_tenant_max, &mut limits.publication_per_tenant_max),
+            (file.publication_per_source_max, &mut limits.publication_per_source_max),
+            (file.publication_expires_min_s, &mut limits.publication_expires_min_s),
+            (file.publication_expires_max_s, &mut limits.publication_expires_max_s),
+            (file.publication_expires_default_s, &mut limits.publication_expires_default_s),
             (file.extension_count_max, &mut limits.extension_count_max),
             (file.source_count_max, &mut limits.source_count_max),
             (file.expires_max_s, &mut limits.expires_max_s),
@@ -25,7 +31,9 @@ impl Native<'_> {
         for (value, limit) in counts {
             *limit = self.positive(value.as_ref()).unwrap_or(*limit);
         }
-        let sizes: [(Option<Spanned<u32>>, &mut usize); 15] = [
+        let sizes: [(Option<Spanned<u32>>, &mut usize); 17] = [
+            (file.publication_per_presentity_max, &mut limits.publication_per_presentity_max),
+            (file.publication_bytes_max, &mut limits.publication_bytes_max),
             (file.view_count_max, &mut limits.view_count_max),
             (file.notify_per_turn_max, &mut limits.notify_per_turn_max),
             (file.transaction_count_max, &mut limits.transaction_count_max),

@@ -53,14 +53,18 @@ fn find(node: &Node, tenant: TenantId, name: &str) -> Result<Found, Failure> {
     let dialplan = &config.core.dialplan;
     if let Some((exten, context)) = name.rsplit_once('@') {
         let missing = || Failure::Because(format!("There is no hint for '{exten}' in '{context}'"));
-        return dialplan.find(tenant, context, exten).ok_or_else(missing);
+        return config.core.find_hint(tenant, context, exten).ok_or_else(missing);
     }
-    if let Some(found) = dialplan.find(tenant, "default", name) {
+    let with_hint = |context: &str| {
+        let located = dialplan.locate(tenant, context, name)?;
+        config.core.find_hint(tenant, located.context, name)
+    };
+    if let Some(found) = with_hint("default") {
         return Ok(found);
     }
     let mut places: Vec<Found> = Vec::new();
     for context in dialplan.contexts(tenant) {
-        if let Some(found) = dialplan.find(tenant, context.name(), name)
+        if let Some(found) = with_hint(context.name())
             && places.iter().all(|place| place.context != found.context)
         {
             places.push(found);
@@ -70,7 +74,11 @@ fn find(node: &Node, tenant: TenantId, name: &str) -> Result<Found, Failure> {
         let contexts: Vec<_> = places.iter().map(|f| format!("{name}@{}", f.context)).collect();
         return Err(Failure::Because(format!("Which one: {}?", contexts.join(", "))));
     }
-    places.pop().ok_or_else(|| Failure::Because(format!("There is no hint for '{name}'")))
+    // Where extensions without a hint are watched, it may be one of these.
+    places
+        .pop()
+        .or_else(|| config.core.find_hint(tenant, "default", name))
+        .ok_or_else(|| Failure::Because(format!("There is no hint for '{name}'")))
 }
 
 fn write_head(text: &mut String, explanation: &Explanation, owner: u8) {
@@ -207,7 +215,7 @@ fn write_watchers(text: &mut String, explanation: &Explanation) {
     }
 }
 
-fn spell_presence(state: &str, subtype: &str, message: &str) -> String {
+pub(super) fn spell_presence(state: &str, subtype: &str, message: &str) -> String {
     let mut text = state.to_owned();
     for part in [subtype, message] {
         if !part.is_empty() {

@@ -61,6 +61,10 @@ pub(super) async fn shards(node: &Node) -> Result<String, Failure> {
         sum(|stats| stats.in_flight_count),
         sum(|stats| stats.waiting_count),
     );
+    let publications = sum(|stats| stats.publication_count);
+    if publications > 0 {
+        let _ = writeln!(text, "{publications} publications of others");
+    }
     let members = sum(|stats| stats.list_member_count);
     if members > 0 {
         let parts = sum(|stats| stats.part_count);

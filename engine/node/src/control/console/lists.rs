@@ -114,7 +114,7 @@ fn what(
     if let Some(inner) = inner {
         return format!("a list of {}", inner.items.len());
     }
-    let find = |context: &str| config.dialplan.find(tenant, context, &item.name);
+    let find = |context: &str| config.find_hint(tenant, context, &item.name);
     let found = match &item.context {
         Some(context) => find(context),
         None => contexts.iter().find_map(|context| find(context)),

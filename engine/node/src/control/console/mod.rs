@@ -14,6 +14,7 @@ mod json;
 mod latency;
 mod lists;
 mod mirrors;
+mod publications;
 mod server;
 mod states;
 mod subscriptions;
@@ -158,6 +159,13 @@ async fn run(
         }
         (Kind::Latency, []) => latency::show(node).await,
         (Kind::Latency, ["reset"]) => latency::reset(node).await,
+        (Kind::Publications, []) => publications::list(node, tenant, 100).await,
+        (Kind::Publications, [count]) => match count.parse() {
+            Ok(count) => publications::list(node, tenant, count).await,
+            Err(_) => Err(command.usage()),
+        },
+        (Kind::PjsipPublications, []) => publications::pjsip_list(node, tenant).await,
+        (Kind::PjsipPublication, [name]) => publications::pjsip_show(node, tenant, name).await,
         (Kind::Shards, []) => figures::shards(node).await,
         (Kind::Lists, []) => Ok(lists::all(node, tenant)),
         (Kind::Lists, [name]) => lists::one(node, tenant, name),

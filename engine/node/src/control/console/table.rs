@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Lists,
     Mirrors,
     Net,
+    PjsipPublication,
+    PjsipPublications,
     PjsipSubscription,
     PjsipSubscriptionsInbound,
     PjsipSubscriptionsOutbound,
@@ -32,6 +34,7 @@ pub(super) enum Kind {
     Stop,
     SubscriptionsList,
     SubscriptionsShow,
+    Publications,
     TenantUse,
     Tenants,
 }
@@ -91,7 +94,7 @@ Examples:
 
 /// All commands, by name.
 #[rustfmt::skip]
-pub(super) const COMMANDS: [Command; 30] = {
+pub(super) const COMMANDS: [Command; 33] = {
     const fn own(words: &'static [&'static str], kind: Kind, names: Names, usage: &'static str, summary: &'static str) -> Command {
         Command { words, kind, names, node_wide: false, summary, usage }
     }
@@ -115,11 +118,14 @@ pub(super) const COMMANDS: [Command; 30] = {
         own(&["lists", "show"], Kind::Lists, Names::Lists, "Usage: lists show [name]\n       With a name, of each member what it is.\n", "Resource lists, or the members of one"),
         node(&["mirror", "show"], Kind::Mirrors, "Usage: mirror show [name]\n", "PBXs whose states are followed, and how well"),
         node(&["net"], Kind::Net, "Usage: net\n       What `waiting` says is now, all else is since start.\n", "Datagrams, connections and queues, summed and by shard"),
+        own(&["pjsip", "show", "publication", "inbound"], Kind::PjsipPublication, Names::Extensions, "Usage: pjsip show publication inbound <exten>\n", "Show what is published about an extension"),
+        own(&["pjsip", "show", "publications", "inbound"], Kind::PjsipPublications, Names::None, "Usage: pjsip show publications inbound\n", "List publications of others"),
         own(&["pjsip", "show", "subscription", "inbound"], Kind::PjsipSubscription, Names::None, "Usage: pjsip show subscription inbound <call-id>\n", "Show one subscription of a watcher"),
         own(&["pjsip", "show", "subscriptions", "inbound"], Kind::PjsipSubscriptionsInbound, Names::None, "Usage: pjsip show subscriptions inbound\n", "List subscriptions of watchers"),
         own(&["pjsip", "show", "subscriptions", "outbound"], Kind::PjsipSubscriptionsOutbound, Names::None, "Usage: pjsip show subscriptions outbound\n", "List subscriptions to others"),
         own(&["presencestate", "change"], Kind::PresenceChange, Names::Presentities, PRESENCE_CHANGE_USAGE, "Change a CustomPresence: state"),
         own(&["presencestate", "list"], Kind::PresenceList, Names::None, "Usage: presencestate list\n", "List CustomPresence: states"),
+        own(&["publications"], Kind::Publications, Names::None, "Usage: publications [count]\n", "List publications with what each says"),
         node(&["reload"], Kind::Reload, "Usage: reload\n       A file with an error changes nothing.\n", "Read the configuration again"),
         node(&["shards"], Kind::Shards, "Usage: shards\n", "Queues, watchers, rates and latencies by shard"),
         node(&["shutdown"], Kind::Stop, "Usage: shutdown\n", "End the node"),

@@ -1,0 +1,203 @@
+//! Publications over a restart: one record each, with the entity-tag its publisher knows.
+
+use std::sync::Arc;
+
+use super::document::{Dialog, Person, Presences, Tuple};
+use super::{Document, EntityTag, Publication};
+use crate::layout::{LAYOUT, Reader, Writer};
+use crate::package::Package;
+use crate::placement::TenantId;
+use crate::record::Record;
+use crate::state::{DeviceState, Presence, PresenceState};
+use crate::{Outputs, Shard, Time};
+
+/// First byte of the key: event state.
+pub(crate) const KIND_PUBLICATION: u8 = b'E';
+
+/// What stands for no state.
+const NONE: u8 = u8::MAX;
+
+impl Shard {
+    /// Writes a publication's record.
+    pub(super) fn keep_publication(&self, slot: u32, out: &mut Outputs) {
+        let Some(publication) = self.publications.get(slot).filter(|p| !p.is_fleeting) else {
+            return;
+        };
+        if !self.durable {
+            return;
+        }
+        let ends_ms =
+            self.unix_at_zero_ms.saturating_add(u64::from(publication.expires_at_s) * 1000);
+        let value = Some(write(publication, ends_ms).bytes.into());
+        out.records.push(Record { key: key_of(publication), value });
+    }
+
+    /// Takes a publication's record back.
+    pub(super) fn forget_publication(&self, slot: u32, out: &mut Outputs) {
+        if let Some(publication) = self.publications.get(slot).filter(|p| !p.is_fleeting)
+            && self.durable
+        {
+            out.records.push(Record { key: key_of(publication), value: None });
+        }
+    }
+
+    /// Puts a kept publication back, if it has time left and its endpoint may still publish.
+    pub(crate) fn restore_publication(
+        &mut self,
+        whole_key: &[u8],
+        mut key: Reader<'_>,
+        mut value: Reader<'_>,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Option<()> {
+        let (tenant, id) = (TenantId(key.u16()?), key.u64()?);
+        let name: Arc<str> = std::str::from_utf8(key.bytes).ok()?.into();
+        if self.placement.shard_of_source(tenant, &name) != self.id {
+            return None;
+        }
+        let now_ms = self.unix_at_zero_ms.saturating_add(now.as_nanos() / 1_000_000);
+        let ends_ms = value.u64()?;
+        if ends_ms <= now_ms {
+            out.records.push(Record { key: whole_key.into(), value: None });
+            return None;
+        }
+        let left_s = (ends_ms - now_ms).div_ceil(1000);
+        let expires_at_s = (now.as_secs_ceil() + left_s) as u32;
+        let key = (tenant, name);
+        let publication = read(&mut value, key.clone(), id, expires_at_s)?;
+        let limits = &self.config.limits;
+        let has_room = self.publications.len() < limits.publication_count_max
+            && self.publications.of(&key).len() < limits.publication_per_presentity_max;
+        if !has_room || !self.publications.is_publisher(tenant, &publication.endpoint) {
+            return None;
+        }
+        self.publications.next_serial(publication.entity_tag.serial >> 16);
+        self.publications.insert(publication);
+        self.recompose(&key, now, out);
+        Some(())
+    }
+}
+
+fn key_of(publication: &Publication) -> Box<[u8]> {
+    let mut key = Writer::new(KIND_PUBLICATION);
+    key.bytes.extend_from_slice(&publication.key.0.0.to_le_bytes());
+    key.u64(publication.id);
+    key.bytes.extend_from_slice(publication.key.1.as_bytes());
+    key.bytes.into()
+}
+
+fn write(publication: &Publication, ends_ms: u64) -> Writer {
+    let mut value = Writer::new(LAYOUT);
+    value.u64(ends_ms);
+    value.u64(publication.entity_tag.serial);
+    value.u64(publication.entity_tag.random);
+    value.u64(publication.said);
+    value.text(publication.package.name().as_bytes());
+    value.text(publication.endpoint.as_bytes());
+    value.text(publication.source.to_string().as_bytes());
+    match &publication.document {
+        Document::Dialogs(dialogs) => {
+            value.u32(dialogs.len() as u32);
+            for dialog in dialogs {
+                value.u64(dialog.id);
+                value.bytes.push(dialog.state as u8);
+            }
+        }
+        Document::Presence(presences) => write_presences(presences, &mut value),
+    }
+    value
+}
+
+fn write_presences(presences: &Presences, value: &mut Writer) {
+    value.u32(presences.tuples.len() as u32);
+    for tuple in &presences.tuples {
+        value.u64(tuple.id);
+        value.bytes.push(tuple.is_open.map_or(NONE, u8::from));
+    }
+    value.u32(presences.persons.len() as u32);
+    for person in &presences.persons {
+        value.u64(person.id);
+        value.bytes.push(person.phone.map_or(NONE, |state| state as u8));
+        write_presence(person.presence.as_ref(), value);
+    }
+    value.text(presences.note.as_bytes());
+    write_presence(presences.digium.as_ref(), value);
+}
+
+fn write_presence(presence: Option<&Presence>, value: &mut Writer) {
+    let Some(Presence { state, subtype, message }) = presence else {
+        return value.bytes.push(NONE);
+    };
+    value.bytes.push(*state as u8);
+    value.text(subtype.as_bytes());
+    value.text(message.as_bytes());
+}
+
+fn read(
+    value: &mut Reader<'_>,
+    key: (TenantId, Arc<str>),
+    id: u64,
+    expires_at_s: u32,
+) -> Option<Publication> {
+    let entity_tag = EntityTag { serial: value.u64()?, random: value.u64()? };
+    let said = value.u64()?;
+    let package = Package::from_name(value.text()?)?;
+    let (endpoint, source) = (value.str()?.into(), value.str()?.parse().ok()?);
+    let document = match package {
+        Package::Dialog => {
+            let dialog = |value: &mut Reader<'_>| {
+                Some(Dialog { id: value.u64()?, state: device(value.u8()?)? })
+            };
+            Document::Dialogs(read_each(value, dialog)?)
+        }
+        Package::Presence => Document::Presence(Box::new(read_presences(value)?)),
+    };
+    Some(Publication {
+        key,
+        package,
+        entity_tag,
+        id,
+        endpoint,
+        source,
+        expires_at_s,
+        armed_at_s: 0,
+        said,
+        is_fleeting: false,
+        document,
+    })
+}
+
+fn read_presences(value: &mut Reader<'_>) -> Option<Presences> {
+    let tuples = read_each(value, |value| {
+        let (id, basic) = (value.u64()?, value.u8()?);
+        Some(Tuple { id, is_open: (basic != NONE).then_some(basic == 1) })
+    })?;
+    let persons = read_each(value, |value| {
+        let (id, phone) = (value.u64()?, value.u8()?);
+        let phone = if phone == NONE { None } else { Some(device(phone)?) };
+        Some(Person { id, phone, presence: read_presence(value)? })
+    })?;
+    Some(Presences { tuples, persons, note: value.str()?.into(), digium: read_presence(value)? })
+}
+
+fn read_presence(value: &mut Reader<'_>) -> Option<Option<Presence>> {
+    let number = value.u8()?;
+    if number == NONE {
+        return Some(None);
+    }
+    let state = PresenceState::ALL.into_iter().find(|state| *state as u8 == number)?;
+    Some(Some(Presence { state, subtype: value.str()?.into(), message: value.str()?.into() }))
+}
+
+/// A count and as many items. Nothing is reserved: the count may be wrong.
+fn read_each<T>(
+    value: &mut Reader<'_>,
+    item: impl Fn(&mut Reader<'_>) -> Option<T>,
+) -> Option<Box<[T]>> {
+    let count = value.u32()?;
+    (0..count).map(|_| item(value)).collect()
+}
+
+fn device(number: u8) -> Option<DeviceState> {
+    DeviceState::ALL.into_iter().find(|state| *state as u8 == number)
+}

@@ -1,0 +1,514 @@
+//! PUBLISH: who may publish what, and what becomes of it.
+//!
+//! The checks come in the order of RFC 3903 section 6, after those every request undergoes. Those
+//! that need no state are made where the request arrived, and again where its presentity lives.
+
+use std::sync::Arc;
+
+use lampfield_wire::{
+    ACCEPTED_ENCODINGS, DialogInfoFacts, EncodingError, HeaderName, PresenceDocument, UriParts,
+    UserBuffer, decode_user, parse_entity_tag, split_uri,
+};
+
+use super::memory::{Key, Seen};
+use super::{Document, EntityTag, Publication, compose, source_name};
+use crate::admission::{self, Peer};
+use crate::command::Event;
+use crate::config::{Dialect, PublishScope};
+use crate::package::Package;
+use crate::placement::TenantId;
+use crate::respond::Answer;
+use crate::source::SourceKey;
+use crate::subscribe::{Outcome, Request};
+use crate::{Outputs, Shard, Time};
+
+/// Publications one turn lets run out, or looks at after a reload.
+const VISITS_PER_TURN_MAX: usize = 64;
+
+/// A PUBLISH that was accepted: all that its answer is made from, now and when it comes again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Published {
+    entity_tag: EntityTag,
+    expires_s: u32,
+}
+
+impl Published {
+    fn answer(self) -> Answer {
+        Answer::new(200, "OK").with("SIP-ETag", self.entity_tag).with("Expires", self.expires_s)
+    }
+}
+
+/// A PUBLISH that passed every check that does not need its presentity's shard.
+#[derive(Debug)]
+struct Offered {
+    key: SourceKey,
+    package: Package,
+}
+
+impl Shard {
+    /// A PUBLISH.
+    pub(crate) fn publish(
+        &mut self,
+        request: &Request<'_, '_>,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Outcome {
+        self.stats.counters.publish_in += 1;
+        let config = Arc::clone(&self.config);
+        let peer = admission::identify(
+            &config,
+            &mut self.authenticator,
+            request.message,
+            &request.basics.from,
+            request.flow,
+            now,
+        );
+        let offered = peer.and_then(|peer| Ok((peer, self.offered(request, &peer)?)));
+        let (peer, offered) = match offered {
+            Ok(offered) => offered,
+            Err(answer) => return Outcome::Answer(answer),
+        };
+        let owner = self.placement.shard_of_source(offered.key.0, &offered.key.1);
+        if owner != self.id {
+            if self.is_overloaded {
+                return self.shed();
+            }
+            self.forward(owner, request.flow, request.bytes, out);
+            return Outcome::Forwarded;
+        }
+        let key = self.published.key(&request.basics);
+        match self.published.look_up(key, now) {
+            Seen::New if self.is_overloaded => self.shed(),
+            Seen::New => self.publish_anew(request, &peer, offered, key, now, out),
+            Seen::Again(published) => {
+                self.stats.counters.request_retransmitted += 1;
+                Outcome::Answer(published.answer())
+            }
+            Seen::Merged => {
+                self.stats.counters.request_merged += 1;
+                Outcome::Answer(Answer::new(482, "Loop Detected"))
+            }
+        }
+    }
+
+    /// Who publishes about whom, and in which package.
+    fn offered(&mut self, request: &Request<'_, '_>, peer: &Peer<'_>) -> Result<Offered, Answer> {
+        let (message, endpoint) = (request.message, peer.endpoint);
+        let rfc = endpoint.dialect == Dialect::Rfc;
+        if !endpoint.may_publish() {
+            // An Asterisk has no handler for these packages.
+            return Err(match rfc {
+                true => self.forbidden("this endpoint may not publish (allow_publish)"),
+                false => Answer::new(489, "Bad Event"),
+            });
+        }
+        // A From user proves nothing, and neither does being nobody in particular.
+        let is_proven = endpoint.auth.is_some()
+            || self.config.identify.find_by_address(request.flow.peer.ip()) == Some(peer.id);
+        if !is_proven {
+            return Err(self.forbidden("publications need credentials or a known address"));
+        }
+        admission::check_require(message, rfc)?;
+        let uri = message.request_uri().unwrap_or_default();
+        if uri.len() > self.config.limits.request_uri_bytes_max {
+            return Err(Answer::new(414, "Request-URI Too Long"));
+        }
+        let uri = split_uri(uri).ok().filter(UriParts::is_sip);
+        let uri = uri.ok_or_else(|| Answer::new(416, "Unsupported URI Scheme"))?;
+        let mut buffer = UserBuffer::new();
+        let exten = admission::exten_of(&uri, &mut buffer).unwrap_or_default();
+        if endpoint.allow_publish == PublishScope::Own && *exten != *endpoint.name {
+            return Err(self.forbidden("this endpoint publishes about itself only"));
+        }
+        let found = self.find_hint(endpoint.tenant, endpoint.hint_context(), exten);
+        let found = found.ok_or_else(|| Answer::new(404, "Not Found"))?;
+        let name = source_name(exten);
+        if ![&found.hint.devices, &found.hint.presence].iter().any(|names| names.contains(&name)) {
+            return Err(self.forbidden("the hint of this extension takes no publications"));
+        }
+        let (event, package) = admission::event(message, rfc)?;
+        // Shared lines are another package under the same name (draft-anil-sipping-bla).
+        if lampfield_wire::Event::parse(event).is_ok_and(|event| event.param("sla").is_some()) {
+            return Err(admission::bad_event(rfc));
+        }
+        Ok(Offered { key: (endpoint.tenant, name), package })
+    }
+
+    fn forbidden(&mut self, why: &str) -> Answer {
+        self.stats.counters.publish_forbidden += 1;
+        Answer::new(403, "Forbidden").warning(why)
+    }
+
+    /// A PUBLISH that did not come before, about a presentity of ours.
+    fn publish_anew(
+        &mut self,
+        request: &Request<'_, '_>,
+        peer: &Peer<'_>,
+        offered: Offered,
+        key: Key,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Outcome {
+        let published = match self.store_published(request, peer, &offered, now, out) {
+            Ok(published) => published,
+            Err(outcome) => return outcome,
+        };
+        self.published.remember(key, published, now, &self.config.limits);
+        self.recompose(&offered.key, now, out);
+        Outcome::Answer(published.answer())
+    }
+
+    /// Steps 3 to 5 of RFC 3903 section 6. Either all of it happens, or nothing.
+    fn store_published(
+        &mut self,
+        request: &Request<'_, '_>,
+        peer: &Peer<'_>,
+        offered: &Offered,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Result<Published, Outcome> {
+        let refuse = Outcome::Answer;
+        let matched = self.matched(request, offered).map_err(refuse)?;
+        let wanted_s = self.wanted_s(request).map_err(refuse)?;
+        if let (Some(slot), 0) = (matched, wanted_s) {
+            self.stats.counters.publication_removed += 1;
+            self.drop_publication(slot, out);
+            return Ok(Published { entity_tag: self.new_entity_tag(now), expires_s: 0 });
+        }
+        let document = self.document_of(request, offered, matched).map_err(refuse)?;
+        let endpoint = Arc::clone(&peer.endpoint.name);
+        match (matched, document) {
+            (Some(slot), document) => Ok(self.renew(slot, document, endpoint, wanted_s, now, out)),
+            (None, Some(document)) => {
+                self.check_room(request, &offered.key)?;
+                let by = (endpoint, request.flow.peer.ip().to_canonical());
+                Ok(self.begin_publication(offered, document, by, wanted_s, now, out))
+            }
+            (None, None) => {
+                self.stats.counters.publish_malformed += 1;
+                let text = "neither a body nor SIP-If-Match";
+                Err(refuse(Answer::new(400, "Invalid Request").warning(text)))
+            }
+        }
+    }
+
+    /// The publication that SIP-If-Match names; `None` without one.
+    fn matched(
+        &mut self,
+        request: &Request<'_, '_>,
+        offered: &Offered,
+    ) -> Result<Option<u32>, Answer> {
+        let mut values = request.message.headers(HeaderName::SipIfMatch);
+        let Some(value) = values.next() else { return Ok(None) };
+        let tag = match (parse_entity_tag(value), values.next()) {
+            (Ok(tag), None) => tag,
+            _ => {
+                self.stats.counters.publish_malformed += 1;
+                let text = "SIP-If-Match is not one entity-tag";
+                return Err(Answer::new(400, "Invalid Request").warning(text));
+            }
+        };
+        let tag = EntityTag::read(tag);
+        let slot = tag.and_then(|tag| self.publications.find(&offered.key, offered.package, tag));
+        if slot.is_none() {
+            self.stats.counters.publish_unmatched += 1;
+            return Err(Answer::new(412, "Conditional Request Failed"));
+        }
+        Ok(slot)
+    }
+
+    /// How long the publication is to live, in seconds, within our bounds.
+    fn wanted_s(&mut self, request: &Request<'_, '_>) -> Result<u32, Answer> {
+        let limits = &self.config.limits;
+        let wanted_s =
+            admission::expires(request.message)?.unwrap_or(limits.publication_expires_default_s);
+        let min_s = limits.publication_expires_min_s.min(limits.publication_expires_max_s);
+        if wanted_s > 0 && wanted_s < min_s {
+            self.stats.counters.publish_too_brief += 1;
+            return Err(Answer::new(423, "Interval Too Brief").with("Min-Expires", min_s));
+        }
+        Ok(wanted_s.min(limits.publication_expires_max_s))
+    }
+
+    /// What the body says; `None` without a body.
+    fn document_of(
+        &mut self,
+        request: &Request<'_, '_>,
+        offered: &Offered,
+        matched: Option<u32>,
+    ) -> Result<Option<Document>, Answer> {
+        let (body, package) = (request.basics.body, offered.package);
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let counters = &mut self.stats.counters;
+        if !body.is(media_type(package)) {
+            counters.publish_unsupported += 1;
+            let answer = Answer::new(415, "Unsupported Media Type");
+            return Err(answer.with("Accept", media_type(package)));
+        }
+        let limits = &self.config.limits;
+        let bytes = body.decode(limits.publication_bytes_max).map_err(|error| match error {
+            EncodingError::TooLarge { .. } => {
+                counters.publish_oversized += 1;
+                Answer::new(413, "Request Entity Too Large").warning(error)
+            }
+            EncodingError::UnknownEncoding => {
+                counters.publish_unsupported += 1;
+                let answer = Answer::new(415, "Unsupported Media Type");
+                answer.with("Accept-Encoding", ACCEPTED_ENCODINGS)
+            }
+            EncodingError::Corrupt => {
+                counters.publish_malformed += 1;
+                Answer::new(400, "Bad Request").warning(error)
+            }
+        })?;
+        let read = match package {
+            Package::Presence => PresenceDocument::parse(&bytes).map(|document| {
+                let kept = Document::presence(&document, limits.presence_text_bytes_max);
+                (document.entity, kept)
+            }),
+            Package::Dialog => DialogInfoFacts::parse_published(&bytes).map(|info| {
+                let before = matched.and_then(|slot| self.publications.get(slot));
+                let kept = Document::dialogs(&info, before.map(|before| &before.document));
+                (info.entity, kept)
+            }),
+        };
+        let (entity, document) = read.map_err(|error| {
+            counters.publish_malformed += 1;
+            Answer::new(400, "Bad Request").warning(error)
+        })?;
+        if !is_about(&entity, &offered.key.1) {
+            counters.publish_foreign += 1;
+            let text = "the document is about another presentity";
+            return Err(Answer::new(400, "Bad Request").warning(text));
+        }
+        Ok(Some(document))
+    }
+
+    /// Whether there is room for one more publication.
+    fn check_room(&mut self, request: &Request<'_, '_>, key: &SourceKey) -> Result<(), Outcome> {
+        let limits = &self.config.limits;
+        let source = request.flow.peer.ip().to_canonical();
+        let publications = &self.publications;
+        let has_source = self.sources.get(key).is_some();
+        let full = [
+            (publications.len() >= limits.publication_count_max, "publications of the shard"),
+            (
+                publications.count_of_tenant(key.0) >= limits.publication_per_tenant_max,
+                "publications of the tenant",
+            ),
+            (
+                publications.count_of_source(source) >= limits.publication_per_source_max,
+                "publications of one address",
+            ),
+            (
+                publications.of(key).len() >= limits.publication_per_presentity_max,
+                "publications of one presentity",
+            ),
+            (!has_source && self.sources.len() >= limits.source_count_max, "sources of the shard"),
+        ];
+        let Some((_, what)) = full.into_iter().find(|(is_full, _)| *is_full) else {
+            return Ok(());
+        };
+        self.stats.counters.publish_shed += 1;
+        match self.shed() {
+            Outcome::Answer(answer) => {
+                Err(Outcome::Answer(answer.warning(format_args!("too many {what}"))))
+            }
+            other => Err(other),
+        }
+    }
+
+    /// A new publication. One with `Expires: 0` is shown for a second: what is not shown at all
+    /// could as well not be said.
+    fn begin_publication(
+        &mut self,
+        offered: &Offered,
+        document: Document,
+        (endpoint, source): (Arc<str>, std::net::IpAddr),
+        wanted_s: u32,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Published {
+        let entity_tag = self.new_entity_tag(now);
+        let expires_at_s = (now.as_secs_ceil() + u64::from(wanted_s.max(1))) as u32;
+        self.stats.counters.publication_created += 1;
+        let slot = self.publications.insert(Publication {
+            key: offered.key.clone(),
+            package: offered.package,
+            entity_tag,
+            id: self.rng.u64(..),
+            endpoint,
+            source,
+            expires_at_s,
+            armed_at_s: 0,
+            said: entity_tag.serial,
+            is_fleeting: wanted_s == 0,
+            document,
+        });
+        self.keep_publication(slot, out);
+        Published { entity_tag, expires_s: wanted_s }
+    }
+
+    /// A refresh, or another document.
+    fn renew(
+        &mut self,
+        slot: u32,
+        document: Option<Document>,
+        endpoint: Arc<str>,
+        wanted_s: u32,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Published {
+        let entity_tag = self.new_entity_tag(now);
+        let counters = &mut self.stats.counters;
+        match document {
+            None => counters.publication_refreshed += 1,
+            Some(_) => counters.publication_modified += 1,
+        }
+        if let Some(publication) = self.publications.get_mut(slot) {
+            publication.entity_tag = entity_tag;
+            publication.endpoint = endpoint;
+            if let Some(document) = document {
+                publication.document = document;
+                publication.said = entity_tag.serial;
+            }
+        }
+        let expires_at_s = (now.as_secs_ceil() + u64::from(wanted_s)) as u32;
+        self.publications.set_expiry(slot, expires_at_s);
+        self.keep_publication(slot, out);
+        Published { entity_tag, expires_s: wanted_s }
+    }
+
+    fn new_entity_tag(&mut self, now: Time) -> EntityTag {
+        let unix_ms = self.unix_at_zero_ms.saturating_add(now.as_nanos() / 1_000_000);
+        EntityTag { serial: self.publications.next_serial(unix_ms), random: self.rng.u64(..) }
+    }
+
+    /// Forgets a publication and its record; its presentity is to be added up again.
+    pub(super) fn drop_publication(&mut self, slot: u32, out: &mut Outputs) -> Option<SourceKey> {
+        self.forget_publication(slot, out);
+        self.publications.remove(slot).map(|publication| publication.key)
+    }
+
+    /// Publications that run out, and those a new configuration does not allow any more.
+    pub(crate) fn on_publications(&mut self, now: Time, out: &mut Outputs) {
+        let mut visits_left = VISITS_PER_TURN_MAX;
+        while let Some(slot) = self.publications.pop_expired(now, &mut visits_left) {
+            self.stats.counters.publication_expired += 1;
+            if let Some(key) = self.drop_publication(slot, out) {
+                self.recompose(&key, now, out);
+            }
+        }
+        for _ in 0..VISITS_PER_TURN_MAX {
+            let Some(slot) = self.publications.unchecked.pop_front() else { return };
+            let Some(publication) = self.publications.get(slot) else { continue };
+            if !self.publications.is_publisher(publication.key.0, &publication.endpoint) {
+                self.stats.counters.publication_ended += 1;
+                if let Some(key) = self.drop_publication(slot, out) {
+                    self.recompose(&key, now, out);
+                }
+            }
+        }
+    }
+
+    /// Adds the publications of a presentity up again, and tells who hints at it.
+    pub(super) fn recompose(&mut self, key: &SourceKey, now: Time, out: &mut Outputs) {
+        let slots = self.publications.of(key);
+        let mut held: Vec<&Publication> =
+            slots.iter().filter_map(|slot| self.publications.get(*slot)).collect();
+        held.sort_unstable_by_key(|publication| std::cmp::Reverse(publication.said));
+        let composed = compose(held.iter().map(|publication| &publication.document));
+        let count_max = self.config.limits.source_count_max;
+        let Some(source) = self.sources.get_or_insert(key.clone(), count_max) else {
+            self.stats.counters.command_refused += 1;
+            return;
+        };
+        let presence = composed.presence.map(|presence| (presence, Arc::from("")));
+        let has_changed = (source.device != composed.device, source.presence != presence);
+        (source.device, source.presence) = (composed.device, presence);
+        let (told, attached) = (source.state(), source.attached.clone());
+        self.sources.release(key);
+        if has_changed == (false, false) {
+            self.stats.counters.source_repeated += 1;
+            return;
+        }
+        self.stats.counters.source_changed += 1;
+        self.tell_listeners(key, has_changed, &told, out);
+        self.tell(&attached, told, now, out);
+    }
+
+    fn tell_listeners(
+        &self,
+        (tenant, name): &(TenantId, Arc<str>),
+        (device, presence): (bool, bool),
+        told: &crate::mesh::SourceState,
+        out: &mut Outputs,
+    ) {
+        if !self.listens {
+            return;
+        }
+        if device {
+            let initial = || self.config.providers.initial_device(name);
+            let state = told.device.unwrap_or_else(initial);
+            let device = Arc::clone(name);
+            out.events.push(Event::DeviceStateChange { tenant: *tenant, device, state });
+        }
+        if presence {
+            let (presentity, presence) =
+                (Arc::clone(name), told.presence.clone().unwrap_or_default());
+            out.events.push(Event::PresenceStateChange { tenant: *tenant, presentity, presence });
+        }
+    }
+}
+
+/// The one type of documents a package's publications have.
+const fn media_type(package: Package) -> &'static str {
+    match package {
+        Package::Presence => "application/pidf+xml",
+        Package::Dialog => "application/dialog-info+xml",
+    }
+}
+
+/// Whether a document's entity is the presentity of a source. It may be a SIP or a `pres:` URI, or,
+/// as `pua_usrloc` writes it, one without a scheme; hosts are not compared, as everywhere.
+fn is_about(entity: &str, source: &str) -> bool {
+    let rest = match entity.split_once(':') {
+        Some((scheme, rest))
+            if ["sip", "sips", "pres"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) =>
+        {
+            rest
+        }
+        _ => entity,
+    };
+    let user = rest.split_once('@').map_or(rest, |(user, _)| user);
+    let user = user.split_once(';').map_or(user, |(user, _)| user);
+    let mut buffer = UserBuffer::new();
+    let user = decode_user(user.as_bytes(), &mut buffer);
+    source.split_once(':').is_some_and(|(_, exten)| exten.as_bytes() == user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_about;
+
+    #[test]
+    fn an_entity_names_the_presentity_with_any_scheme_or_none() {
+        for (entity, want) in [
+            ("sip:2000@h", true),
+            ("SIPS:2000@h:5061;transport=tls", true),
+            ("pres:2000@h", true),
+            ("2000@h", true),
+            ("2000", true),
+            ("sip:%32000@h", true),
+            ("sip:2000;phone-context=x@h", true),
+            ("sip:2001@h", false),
+            ("sip:2000", true),
+            ("sip:h", false),
+            ("", false),
+        ] {
+            assert_eq!(is_about(entity, "Publication:2000"), want, "{entity}");
+        }
+    }
+}
