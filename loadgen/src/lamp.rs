@@ -228,7 +228,7 @@ pub struct Reader {
 }
 
 /// Bodies remembered at most: with more extensions, some share a place.
-const SEEN_COUNT_MAX: usize = 32_768;
+const SEEN_COUNT_MAX: usize = 131_072;
 
 impl Reader {
     /// For so many extensions.

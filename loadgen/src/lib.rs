@@ -26,6 +26,7 @@ pub mod list_body;
 pub mod measure;
 pub mod null_target;
 pub mod outcome;
+mod plain_rlmi;
 pub mod plan;
 pub mod population;
 pub mod progress;

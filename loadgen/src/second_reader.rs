@@ -2,17 +2,20 @@
 //!
 //! Our scanner reads everything; if it misread a server, every number would be wrong in the same
 //! direction. So one message in many is read again by a parser that shares no code with it, and
-//! the facts that matter are compared. `rsip` refuses some legal SIP (folding, some headers), which is
+//! the facts that matter are compared. Of lists, what the plain reader says is compared with what the
+//! full one does ([`crate::plain_rlmi`]). `rsip` refuses some legal SIP (folding, some headers), which is
 //! counted apart: a refusal is no disagreement.
 
 use lampfield_wire::{CSeq, HeaderName, Message, NameAddr};
 use rsip::message::HeadersExt as _;
 use rsip::prelude::UntypedHeader as _;
 
+use crate::list_body::ListBody;
+
 /// What the comparison found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Findings {
-    /// Messages read by both.
+    /// Messages and lists read twice.
     pub compared_count: u64,
     /// Messages `rsip` could not read.
     pub refused_count: u64,
@@ -50,6 +53,19 @@ impl Findings {
         if ours != theirs {
             self.disagreed_count += 1;
             self.example.get_or_insert_with(|| format!("scanner {ours:?}, rsip {theirs:?}"));
+        }
+    }
+
+    /// Compares the two readings of a list: the plain reader must not see what is not there.
+    pub fn compare_lists(
+        &mut self,
+        fast: &Result<ListBody<'_>, String>,
+        full: &Result<ListBody<'_>, String>,
+    ) {
+        self.compared_count += 1;
+        if fast.as_ref().ok() != full.as_ref().ok() {
+            self.disagreed_count += 1;
+            self.example.get_or_insert_with(|| format!("plain list {fast:?}, full {full:?}"));
         }
     }
 
@@ -141,6 +157,22 @@ mod tests {
             findings.compare(other.as_bytes(), &scan(NOTIFY));
             assert_eq!((findings.compared_count, findings.disagreed_count), (1, 1), "{to}");
             assert!(findings.example.is_some());
+        }
+    }
+
+    #[test]
+    fn lists_that_differ_are_found() {
+        let list = |version| Ok(ListBody { version, ..ListBody::default() });
+        let refused = || Err("no list".to_owned());
+        for (fast, full, disagreed_count) in [
+            (list(1), list(1), 0),
+            (refused(), refused(), 0),
+            (list(1), list(2), 1),
+            (list(1), refused(), 1),
+        ] {
+            let mut findings = Findings::default();
+            findings.compare_lists(&fast, &full);
+            assert_eq!((findings.compared_count, findings.disagreed_count), (1, disagreed_count));
         }
     }
 

@@ -9,6 +9,7 @@
 //! A part's Content-Length is told, never believed: MIME does not know it, Asterisk writes it.
 //! Preamble and epilogue are passed over. Nothing is copied, every body is gone through once.
 
+use memchr::memmem::Finder;
 use thiserror::Error;
 
 use crate::chars::{is_token_str, parse_decimal, trim};
@@ -150,7 +151,8 @@ impl<'a> Multipart<'a> {
 
     /// The parts of a body, in order. After an error nothing more comes.
     pub fn parts(&self, body: &'a [u8]) -> Parts<'a> {
-        Parts { body, boundary: self.boundary, place: Place::Preamble, part_count: 0 }
+        let dashes = Finder::new(b"\n--");
+        Parts { body, boundary: self.boundary, dashes, place: Place::Preamble, part_count: 0 }
     }
 
     /// Whether the part at that index is the root: the one `start` names, else the first.
@@ -193,6 +195,8 @@ impl Part<'_> {
 pub struct Parts<'a> {
     body: &'a [u8],
     boundary: &'a [u8],
+    /// Finds where delimiters can be: hardly a line of XML starts like one.
+    dashes: Finder<'static>,
     place: Place,
     part_count: usize,
 }
@@ -273,10 +277,11 @@ impl<'a> Parts<'a> {
 
     /// The first delimiter line at or behind `from`, which is the start of a line.
     fn find_delimiter(&self, from: usize, wanted: Option<LineEnd>) -> Option<Delimiter> {
-        let (mut start, mut before) = (from, None);
-        while start < self.body.len() {
-            let line = line_at(self.body, start);
-            // In front of the first line under search stands the start of the body or a delimiter.
+        // In front of the first line under search stands the start of the body or a delimiter.
+        let mut start = Some(from);
+        let mut before = None;
+        while let Some(at) = start {
+            let line = line_at(self.body, at);
             let fits_before = |line_end| before.is_none_or(|before| before == line_end);
             if let Some(is_closing) = self.delimiter(line.text)
                 && let Some(line_end) = line.line_end.or(wanted).or(before)
@@ -285,14 +290,31 @@ impl<'a> Parts<'a> {
                 && (is_closing || line.line_end.is_some())
             {
                 let content_end = match before {
-                    Some(_) => start - line_end.bytes(),
-                    None => start,
+                    Some(_) => at - line_end.bytes(),
+                    None => at,
                 };
                 return Some(Delimiter { content_end, next: line.next, line_end, is_closing });
             }
-            (start, before) = (line.next, line.line_end);
+            start = self.next_candidate(at);
+            before = start.map(|start| match self.body[from..start] {
+                [.., b'\r', b'\n'] => LineEnd::CrLf,
+                _ => LineEnd::Lf,
+            });
         }
         None
+    }
+
+    /// The next line behind `from` that starts like a delimiter.
+    fn next_candidate(&self, from: usize) -> Option<usize> {
+        let mut from = from;
+        loop {
+            let dashes = from + self.dashes.find(self.body.get(from..)?)?;
+            let start = dashes + 1;
+            if self.body[start + 2..].starts_with(self.boundary) {
+                return Some(start);
+            }
+            from = start;
+        }
     }
 
     /// Whether a line is a delimiter, and then whether it closes the last part.

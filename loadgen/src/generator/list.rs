@@ -4,18 +4,24 @@ use super::Generator;
 use super::backlog::Unread;
 use super::notify::{Member, Told};
 use crate::clock::Nanos;
-use crate::list_body::{self, EntryState, ListBody};
+use crate::list_body::{self, EntryState, How, ListBody};
 use crate::population::Watched;
 
 impl Generator {
     /// Takes the body of a list NOTIFY.
     pub(super) fn take_list(&mut self, unread: Unread, content_type: &[u8], body: &[u8]) {
         let local = unread.local;
-        if !content_type.to_ascii_lowercase().starts_with(b"multipart/") {
+        let kind = content_type.get(..10).unwrap_or_default();
+        if !kind.eq_ignore_ascii_case(b"multipart/") {
             self.tally.counts.not_a_list_count += 1;
             return;
         }
-        let Ok(list) = list_body::read(content_type, body) else {
+        let list = list_body::read(content_type, body, How::Fast);
+        if unread.is_sample {
+            let again = list_body::read(content_type, body, How::Full);
+            self.tally.second.compare_lists(&list, &again);
+        }
+        let Ok(list) = list else {
             self.tally.counts.unparsable_count += 1;
             return;
         };

@@ -5,7 +5,7 @@ use crate::stage::{Target, assert_numbers, lampload};
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
 
 /// Name, what makes it small, and lamps judged then.
-const NAMED: [(&str, &[&str], u64); 6] = [
+const NAMED: [(&str, &[&str], u64); 7] = [
     (
         "busy-hour-1k",
         &[
@@ -63,6 +63,17 @@ const NAMED: [(&str, &[&str], u64); 6] = [
             "phase.0.pause=50ms",
             "phase.1.duration=1s",
             "phase.1.rate=100",
+        ],
+        100 * 50,
+    ),
+    (
+        "ten-million-edges",
+        &[
+            "population.extensions={1000..1099}",
+            "population.tenants=2",
+            "sources.sockets=20",
+            "phase.0.pause=50ms",
+            "phase.1.duration=1s",
         ],
         100 * 50,
     ),
