@@ -3,7 +3,7 @@
 //! Our scanner reads everything; if it misread a server, every number would be wrong in the same
 //! direction. So one message in many is read again by a parser that shares no code with it, and
 //! the facts that matter are compared. Of lists, what the plain reader says is compared with what the
-//! full one does ([`crate::plain_rlmi`]). `rsip` refuses some legal SIP (folding, some headers), which is
+//! full one does (`plain_rlmi`). `rsip` refuses some legal SIP (folding, some headers), which is
 //! counted apart: a refusal is no disagreement.
 
 use lampfield_wire::{CSeq, HeaderName, Message, NameAddr};
