@@ -17,6 +17,7 @@ mod stories {
     mod list_changes;
     mod lists;
     mod publications;
+    mod publisher;
     mod races;
     mod restart;
     mod silence;

@@ -10,8 +10,9 @@ use lampfield_core::record::Record;
 use lampfield_core::state::{DeviceState, PresenceState};
 use lampfield_wire::HeaderName;
 
+use super::publisher::{Publisher, counters, dialog, presence, shows};
 use super::restart::kept;
-use super::world::{Phone, Received, SERVER, T, World, config};
+use super::world::{Phone, T, World, config};
 
 /// The phones may publish; extensions without a hint may be published and watched.
 fn publishing(combination: Combination) -> Config {
@@ -23,110 +24,6 @@ fn publishing(combination: Combination) -> Config {
 
 fn world(shard_count: u8) -> World {
     World::with(shard_count, publishing(Combination::Merged), 0)
-}
-
-/// Somebody who publishes about one extension in one package.
-struct Publisher {
-    address: SocketAddr,
-    exten: String,
-    event: String,
-    content_type: String,
-    from_user: String,
-    /// Header lines of its own, CRLF included.
-    extra: String,
-    cseq: u32,
-    entity_tag: String,
-    arrives_at: u8,
-}
-
-impl Publisher {
-    fn new(host: u8, exten: &str, event: &str) -> Self {
-        let content_type = match event {
-            "dialog" => "application/dialog-info+xml",
-            _ => "application/pidf+xml",
-        };
-        Self {
-            address: SocketAddr::from(([192, 0, 2, host], 5080)),
-            exten: exten.into(),
-            event: event.into(),
-            content_type: content_type.into(),
-            from_user: "p".into(),
-            extra: String::new(),
-            cseq: 0,
-            entity_tag: String::new(),
-            arrives_at: host,
-        }
-    }
-
-    fn request(&mut self, entity_tag: &str, expires: Option<u32>, body: &str) -> Vec<u8> {
-        self.cseq += 1;
-        let Self { address, exten, event, content_type, from_user, extra, cseq, .. } = &*self;
-        let header = |name: &str, value: &str| match value {
-            "" => String::new(),
-            value => format!("{name}: {value}\r\n"),
-        };
-        let if_match = header("SIP-If-Match", entity_tag);
-        let content_type = if body.is_empty() { "" } else { content_type.as_str() };
-        let content_type = header("Content-Type", content_type);
-        let event_line = header("Event", event);
-        let expires = expires.map(|s| format!("Expires: {s}\r\n")).unwrap_or_default();
-        let length = body.len();
-        format!(
-            "PUBLISH sip:{exten}@{SERVER} SIP/2.0\r\n\
-             Via: SIP/2.0/UDP {address};branch=z9hG4bK-{exten}-{cseq};rport\r\nMax-Forwards: 70\r\n\
-             From: <sip:{from_user}@{SERVER}>;tag=t{address}\r\nTo: <sip:{exten}@{SERVER}>\r\n\
-             Call-ID: pub-{address}-{exten}-{event}\r\nCSeq: {cseq} PUBLISH\r\n{event_line}{if_match}{expires}{extra}\
-             {content_type}Content-Length: {length}\r\n\r\n{body}"
-        )
-        .into_bytes()
-    }
-
-    fn send(&self, world: &mut World, request: &[u8]) -> Received {
-        world.datagram(self.address, request, self.arrives_at);
-        let mut got = world.take(self.address);
-        assert_eq!(got.len(), 1, "one answer");
-        got.remove(0)
-    }
-
-    /// Publishes, and takes the new entity-tag over.
-    fn publish(&mut self, world: &mut World, expires: Option<u32>, body: &str) -> Received {
-        let request = self.request(&self.entity_tag.clone(), expires, body);
-        let answer = self.send(world, &request);
-        if answer.status() == 200 {
-            self.entity_tag = answer.header(HeaderName::SipEtag);
-            assert!(!self.entity_tag.is_empty());
-        }
-        answer
-    }
-}
-
-fn presence(exten: &str, basic: &str, more: &str) -> String {
-    format!(
-        "<presence xmlns='urn:ietf:params:xml:ns:pidf' xmlns:d='urn:ietf:params:xml:ns:pidf:data-model' \
-         xmlns:r='urn:ietf:params:xml:ns:pidf:rpid' entity='sip:{exten}@h'>\
-         <tuple id='t'><status><basic>{basic}</basic></status></tuple>{more}</presence>"
-    )
-}
-
-fn dialog(exten: &str, id: &str, state: &str) -> String {
-    format!(
-        "<dialog-info xmlns='urn:ietf:params:xml:ns:dialog-info' state='partial' entity='sip:{exten}@h'>\
-         <dialog id='{id}' direction='recipient'><state>{state}</state></dialog></dialog-info>"
-    )
-}
-
-/// The words that tell documents apart, in the newest one a phone got.
-fn shows(got: &[Received]) -> &'static str {
-    let body = got.last().map(Received::body).unwrap_or_default();
-    let words =
-        ["early", "confirmed", "terminated", "Ringing", "On the phone", "Unavailable", "Ready"];
-    words.into_iter().find(|word| body.contains(&format!(">{word}<"))).unwrap_or("nothing")
-}
-
-fn counters(world: &World, name: &str) -> u64 {
-    world.stats(|stats| {
-        stats.counters.rows().find(|(row, _)| *row == name).map_or(0, |(_, count)| count)
-    })
 }
 
 #[test]

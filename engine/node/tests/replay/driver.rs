@@ -42,6 +42,8 @@ pub(crate) struct Driver<'l> {
     sockets: HashMap<SocketAddr, UdpSocket>,
     swaps: Vec<(String, String)>,
     notifies: HashMap<(String, u32), Notify>,
+    /// What came before its turn: dialogs of several shards have no order among them.
+    early: Vec<(SocketAddr, Vec<u8>)>,
     /// First captured and first own CSeq of a dialog.
     pub(crate) first_numbers: HashMap<String, (u32, u32)>,
     /// The deliberate differences that were met.
@@ -60,6 +62,7 @@ impl<'l> Driver<'l> {
             sockets: HashMap::new(),
             swaps: vec![(":5070".to_owned(), node_port)],
             notifies: HashMap::new(),
+            early: Vec::new(),
             first_numbers: HashMap::new(),
             met: BTreeSet::new(),
             title: String::new(),
@@ -131,12 +134,30 @@ impl<'l> Driver<'l> {
 
     fn datagram(&mut self, message: &Captured) -> Vec<u8> {
         let place = format!("{} at {:?}, {}", self.trace, message.at, self.title);
-        let mut buffer = vec![0; 65536];
-        match self.socket(message.watcher).recv(&mut buffer) {
-            Ok(length) => buffer.truncate(length),
-            Err(error) => panic!("{place}: {error}, expected {}", message.head[0]),
+        let call_id = message.header("Call-ID");
+        let is_it = |got: &[u8]| {
+            let got = Message::scan(got, Framing::Datagram).expect("SIP");
+            text(got.header(HeaderName::CallId).unwrap_or_default()) == call_id
+        };
+        let is_early =
+            |(watcher, got): &(SocketAddr, Vec<u8>)| *watcher == message.watcher && is_it(got);
+        if let Some(at) = self.early.iter().position(is_early) {
+            return self.early.remove(at).1;
         }
-        buffer
+        loop {
+            let mut buffer = vec![0; 65536];
+            match self.socket(message.watcher).recv(&mut buffer) {
+                Ok(length) => buffer.truncate(length),
+                Err(error) => {
+                    let early = self.early.len();
+                    panic!("{place}: {error}, expected {}; {early} of others", message.head[0])
+                }
+            }
+            if is_it(&buffer) {
+                return buffer;
+            }
+            self.early.push((message.watcher, buffer));
+        }
     }
 
     /// The tag that the server chose, where it was not sent before.
@@ -197,6 +218,7 @@ impl<'l> Driver<'l> {
 
     /// As [`Driver::expect_quiet`], for so long.
     pub(crate) fn expect_quiet_for(&self, time: Duration) {
+        assert!(self.early.is_empty(), "{} {}: something came too much", self.trace, self.title);
         for socket in self.sockets.values() {
             socket.set_read_timeout(Some(time)).expect("set");
             let mut buffer = [0; 65536];
