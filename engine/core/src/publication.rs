@@ -9,7 +9,6 @@
 mod document;
 mod keep;
 mod list;
-mod memory;
 mod publish;
 
 use std::collections::VecDeque;
@@ -22,7 +21,7 @@ pub(crate) use document::Document;
 use document::compose;
 
 pub(crate) use keep::KIND_PUBLICATION;
-pub(crate) use memory::Memory;
+pub(crate) use publish::Published;
 
 use crate::Time;
 use crate::config::Config;

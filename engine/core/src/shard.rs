@@ -20,14 +20,14 @@ use crate::mesh::ShardMessage;
 use crate::notify::SharedRun;
 use crate::pace::Paces;
 use crate::placement::{Placement, ShardId};
-use crate::publication::{Memory, Publications};
+use crate::publication::{Publications, Published};
 use crate::respond::{self, Answer};
 use crate::rls::Parts;
 use crate::salvage;
 use crate::slab::Slab;
 use crate::source::{Links, Sources};
 use crate::stats::Stats;
-use crate::subscribe::{Outcome, Request};
+use crate::subscribe::{Accepted, Outcome, Request};
 use crate::subscription::{Flights, Subscription};
 use crate::tag::Tag;
 use crate::texts::Texts;
@@ -71,10 +71,10 @@ pub struct Shard {
     pub(crate) retransmissions: Retransmissions,
     pub(crate) expiries: Wheel,
     pub(crate) probes: Wheel,
-    pub(crate) transactions: Transactions,
+    pub(crate) transactions: Transactions<Accepted>,
     pub(crate) publications: Publications,
     /// Memory of answered PUBLISHes.
-    pub(crate) published: Memory,
+    pub(crate) published: Transactions<Published>,
     /// Watchers and lists that are being told.
     pub(crate) fanout: VecDeque<Fanout>,
     /// Extensions as lists show them.
@@ -138,7 +138,7 @@ impl Shard {
             probes: Wheel::default(),
             transactions: Transactions::new(rng.u64(..)),
             publications: Publications::new(&setup.config, hasher.clone()),
-            published: Memory::new(rng.u64(..)),
+            published: Transactions::new(rng.u64(..)),
             fanout: VecDeque::new(),
             parts: Parts::new(hasher.clone()),
             paces: Paces::default(),

@@ -21,7 +21,7 @@ use crate::subscription::{Beginning, Lifecycle, Reason, Seat, Subscription, Watc
 use crate::tag::Tag;
 use crate::target::{first_route, next_hop, push_route, routes};
 use crate::texts::{AllTexts, TEXT_COUNT, Text, TextsId, bytes_of};
-use crate::transaction::{RequestKey, Seen};
+use crate::transaction::{Remembered, RequestKey, Seen, Transactions};
 use crate::{Outputs, Shard, Time};
 
 /// A request with the parts every handler needs.
@@ -108,7 +108,7 @@ impl Shard {
             });
         };
         let owner = self.placement.shard_of_extension(tenant, &found.context, exten);
-        let key = match self.take_on(request, owner, now, out) {
+        let key = match self.take_on::<Accepted>(request, owner, now, out) {
             Ok(key) => key,
             Err(outcome) => return outcome,
         };
@@ -130,9 +130,9 @@ impl Shard {
         }
     }
 
-    /// Takes on a SUBSCRIBE that is ours and new, under the key it is to be remembered by; else
+    /// Takes on a request that is ours and new, under the key it is to be remembered by; else
     /// what became of it.
-    pub(crate) fn take_on(
+    pub(crate) fn take_on<A: Remembered>(
         &mut self,
         request: &Request<'_, '_>,
         owner: ShardId,
@@ -147,7 +147,7 @@ impl Shard {
             return Err(Outcome::Forwarded);
         }
         let key = self.request_key(request);
-        match self.transactions.look_up(key, now) {
+        match A::memory(self).look_up(key, now) {
             Seen::New if self.is_overloaded => Err(self.shed()),
             Seen::New => Ok(key),
             seen => Err(self.seen_before(seen)),
@@ -160,7 +160,7 @@ impl Shard {
     }
 
     /// A request that came before: answered as then, or as one that took two paths.
-    fn seen_before(&mut self, seen: Seen) -> Outcome {
+    fn seen_before<A: Remembered>(&mut self, seen: Seen<A>) -> Outcome {
         let counters = &mut self.stats.counters;
         Outcome::Answer(match seen {
             Seen::Again(answered) => {
@@ -414,8 +414,39 @@ pub(crate) struct Accepted {
     pub(crate) is_silent: bool,
 }
 
-impl Accepted {
-    pub(crate) fn answer(self) -> Answer {
+const IS_LIST: u16 = 1 << 15;
+const IS_SILENT: u16 = 1 << 14;
+
+impl Remembered for Accepted {
+    /// Slot, check and duration in halves; the partition, and two flags above it.
+    type Packed = [u16; 7];
+
+    fn pack(self) -> [u16; 7] {
+        let Self { tag, expires_s, is_list, is_silent } = self;
+        let list = if is_list { IS_LIST } else { 0 };
+        let silent = if is_silent { IS_SILENT } else { 0 };
+        let [slot, check, expires] =
+            [tag.slot, tag.check, expires_s].map(|whole| [whole as u16, (whole >> 16) as u16]);
+        let partition = tag.partition | list | silent;
+        [slot[0], slot[1], check[0], check[1], expires[0], expires[1], partition]
+    }
+
+    fn unpack(packed: [u16; 7]) -> Self {
+        let whole = |at: usize| u32::from(packed[at]) | u32::from(packed[at + 1]) << 16;
+        let partition = packed[6] & !(IS_LIST | IS_SILENT);
+        Self {
+            tag: Tag { partition, slot: whole(0), check: whole(2) },
+            expires_s: whole(4),
+            is_list: packed[6] & IS_LIST != 0,
+            is_silent: packed[6] & IS_SILENT != 0,
+        }
+    }
+
+    fn memory(shard: &mut Shard) -> &mut Transactions<Self> {
+        &mut shard.transactions
+    }
+
+    fn answer(self) -> Answer {
         let answer = match self.is_silent {
             true => Answer::new(204, "No Notification"),
             false => Answer::new(200, "OK"),

@@ -1,29 +1,44 @@
 //! Memory of answered requests: a retransmission gets the same answer, a merged request 482.
 //!
 //! The answer is not kept: it is a function of the request (which the peer sends again) and a
-//! few numbers: 28 bytes a request and 5 to 10 to find them, instead of half a KiB.
+//! few numbers: for a SUBSCRIBE 28 bytes and 5 to 10 to find them, instead of half a KiB.
 //!
 //! Source: RFC 3261 sections 8.2.2.2 and 17.2.2 (timer J).
 
+use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use hashbrown::HashTable;
 
-use crate::Time;
 use crate::fifo::Fifo;
 use crate::index::give_back_room;
 use crate::limits::Limits;
-use crate::subscribe::Accepted;
-use crate::tag::Tag;
+use crate::respond::Answer;
+use crate::{Shard, Time};
+
+/// What was accepted: all that its answer is made from, now and when it comes again.
+pub(crate) trait Remembered: Copy {
+    /// As it is kept. Made of halves, it adds no more than its bytes.
+    type Packed: Copy + Debug;
+
+    fn pack(self) -> Self::Packed;
+
+    fn unpack(packed: Self::Packed) -> Self;
+
+    fn answer(self) -> Answer;
+
+    /// A shard's memory of these.
+    fn memory(shard: &mut Shard) -> &mut Transactions<Self>;
+}
 
 /// What memory says about a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Seen {
+pub(crate) enum Seen<A> {
     /// Never before.
     New,
     /// The same request again: answer it the same way.
-    Again(Accepted),
+    Again(A),
     /// The same request along another path: 482.
     Merged,
 }
@@ -37,10 +52,10 @@ pub(crate) struct RequestKey {
 
 /// The memory of one shard.
 #[derive(Debug)]
-pub(crate) struct Transactions {
+pub(crate) struct Transactions<A: Remembered> {
     hasher: ahash::RandomState,
     /// In the order in which they are forgotten.
-    answered: Fifo<Answered>,
+    answered: Fifo<Answered<A::Packed>>,
     /// Numbers in `answered`, by the first bits of the request's hash: a table that grows is
     /// written anew, and 64 small ones do not do so at once.
     tables: Box<[HashTable<u32>; TABLE_COUNT]>,
@@ -48,51 +63,28 @@ pub(crate) struct Transactions {
 
 const TABLE_COUNT: usize = 64;
 
-/// What was answered. All halves and quarters, so that it takes 28 bytes.
+/// What was answered.
 #[derive(Clone, Copy, Debug)]
-struct Answered {
+struct Answered<P> {
     request: [u32; 2],
     branch: u32,
-    slot: u32,
-    check: u32,
-    expires_s: u32,
-    /// The partition, and two flags above it.
-    partition: u16,
+    packed: P,
     /// The second in which it is forgotten; the last bits of it.
     until_s: u16,
 }
 
-const IS_LIST: u16 = 1 << 15;
-const IS_SILENT: u16 = 1 << 14;
-
-impl Answered {
-    fn new(key: RequestKey, accepted: Accepted, until_s: u64) -> Self {
-        let Accepted { tag, expires_s, is_list, is_silent } = accepted;
-        let list = if is_list { IS_LIST } else { 0 };
-        let silent = if is_silent { IS_SILENT } else { 0 };
+impl<P> Answered<P> {
+    fn new(key: RequestKey, packed: P, until_s: u64) -> Self {
         Self {
             request: [key.request as u32, (key.request >> 32) as u32],
             branch: key.branch,
-            slot: tag.slot,
-            check: tag.check,
-            expires_s,
-            partition: tag.partition | list | silent,
+            packed,
             until_s: until_s as u16,
         }
     }
 
     fn request(&self) -> u64 {
         u64::from(self.request[0]) | u64::from(self.request[1]) << 32
-    }
-
-    fn accepted(&self) -> Accepted {
-        let partition = self.partition & !(IS_LIST | IS_SILENT);
-        Accepted {
-            tag: Tag { partition, slot: self.slot, check: self.check },
-            expires_s: self.expires_s,
-            is_list: self.partition & IS_LIST != 0,
-            is_silent: self.partition & IS_SILENT != 0,
-        }
     }
 
     /// Whether its time has come. It has less than half of what 16 bits count to live.
@@ -105,7 +97,7 @@ fn table_of(request: u64) -> usize {
     (request >> 32) as usize % TABLE_COUNT
 }
 
-impl Transactions {
+impl<A: Remembered> Transactions<A> {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = ahash::RandomState::with_seeds(seed, !seed, seed.rotate_left(17), 0x7478);
         let tables = Box::new([const { HashTable::new() }; TABLE_COUNT]);
@@ -130,7 +122,7 @@ impl Transactions {
     }
 
     /// Looks a request up.
-    pub(crate) fn look_up(&mut self, key: RequestKey, now: Time) -> Seen {
+    pub(crate) fn look_up(&mut self, key: RequestKey, now: Time) -> Seen<A> {
         self.forget(now);
         let Self { answered, tables, .. } = self;
         let is_it =
@@ -138,19 +130,15 @@ impl Transactions {
         let found = tables[table_of(key.request)].find(key.request, is_it);
         match found.and_then(|&number| answered.get(number)) {
             None => Seen::New,
-            Some(answered) if answered.branch == key.branch => Seen::Again(answered.accepted()),
+            Some(answered) if answered.branch == key.branch => {
+                Seen::Again(A::unpack(answered.packed))
+            }
             Some(_) => Seen::Merged,
         }
     }
 
     /// Remembers an answer for `limits.transaction_memory`.
-    pub(crate) fn remember(
-        &mut self,
-        key: RequestKey,
-        accepted: Accepted,
-        now: Time,
-        limits: &Limits,
-    ) {
+    pub(crate) fn remember(&mut self, key: RequestKey, accepted: A, now: Time, limits: &Limits) {
         self.forget(now);
         if self.answered.len() >= limits.transaction_count_max {
             self.forget_oldest();
@@ -158,7 +146,7 @@ impl Transactions {
         let memory = limits.transaction_memory.min(MEMORY_MAX);
         let until_s = (now + memory).as_secs_ceil();
         let Self { answered, tables, .. } = self;
-        let new = answered.push_back(Answered::new(key, accepted, until_s));
+        let new = answered.push_back(Answered::new(key, accepted.pack(), until_s));
         let request_of = |&number: &u32| answered.get(number).map_or(0, Answered::request);
         let table = &mut tables[table_of(key.request)];
         match table.find_mut(key.request, |number| request_of(number) == key.request) {
@@ -194,6 +182,10 @@ const MEMORY_MAX: Duration = Duration::from_secs(1 << 14);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::subscribe::Accepted;
+    use crate::tag::Tag;
+
+    const _: () = assert!(size_of::<Answered<<Accepted as Remembered>::Packed>>() == 28);
 
     fn accepted(expires_s: u32) -> Accepted {
         let tag = Tag { partition: 0, slot: 1, check: 2 };
@@ -228,5 +220,14 @@ mod tests {
         }
         assert_eq!(memory.look_up(keys[0], Time::ZERO), Seen::New);
         assert_ne!(memory.look_up(keys[1], Time::ZERO), Seen::New);
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_whole() {
+        let tag = Tag { partition: 1023, slot: 0x0123_4567, check: 0x89ab_cdef };
+        for (is_list, is_silent) in [(false, false), (true, false), (false, true), (true, true)] {
+            let accepted = Accepted { tag, expires_s: 0x1234_5678, is_list, is_silent };
+            assert_eq!(Accepted::unpack(accepted.pack()), accepted);
+        }
     }
 }

@@ -10,7 +10,6 @@ use lampfield_wire::{
     UserBuffer, decode_user, parse_entity_tag, split_uri,
 };
 
-use super::memory::{Key, Seen};
 use super::{Document, EntityTag, Publication, compose, source_name};
 use crate::admission::{self, Peer};
 use crate::command::Event;
@@ -20,6 +19,7 @@ use crate::placement::TenantId;
 use crate::respond::Answer;
 use crate::source::SourceKey;
 use crate::subscribe::{Outcome, Request};
+use crate::transaction::{Remembered, RequestKey, Transactions};
 use crate::{Outputs, Shard, Time};
 
 /// Publications one turn lets run out, or looks at after a reload.
@@ -32,7 +32,25 @@ pub(crate) struct Published {
     expires_s: u32,
 }
 
-impl Published {
+impl Remembered for Published {
+    type Packed = [u32; 5];
+
+    fn pack(self) -> [u32; 5] {
+        let EntityTag { serial, random } = self.entity_tag;
+        let [serial, random] = [serial, random].map(|whole| [whole as u32, (whole >> 32) as u32]);
+        [serial[0], serial[1], random[0], random[1], self.expires_s]
+    }
+
+    fn unpack(packed: [u32; 5]) -> Self {
+        let whole = |at: usize| u64::from(packed[at]) | u64::from(packed[at + 1]) << 32;
+        let entity_tag = EntityTag { serial: whole(0), random: whole(2) };
+        Self { entity_tag, expires_s: packed[4] }
+    }
+
+    fn memory(shard: &mut Shard) -> &mut Transactions<Self> {
+        &mut shard.published
+    }
+
     fn answer(self) -> Answer {
         Answer::new(200, "OK").with("SIP-ETag", self.entity_tag).with("Expires", self.expires_s)
     }
@@ -69,25 +87,9 @@ impl Shard {
             Err(answer) => return Outcome::Answer(answer),
         };
         let owner = self.placement.shard_of_source(offered.key.0, &offered.key.1);
-        if owner != self.id {
-            if self.is_overloaded {
-                return self.shed();
-            }
-            self.forward(owner, request.flow, request.bytes, out);
-            return Outcome::Forwarded;
-        }
-        let key = self.published.key(&request.basics);
-        match self.published.look_up(key, now) {
-            Seen::New if self.is_overloaded => self.shed(),
-            Seen::New => self.publish_anew(request, &peer, offered, key, now, out),
-            Seen::Again(published) => {
-                self.stats.counters.request_retransmitted += 1;
-                Outcome::Answer(published.answer())
-            }
-            Seen::Merged => {
-                self.stats.counters.request_merged += 1;
-                Outcome::Answer(Answer::new(482, "Loop Detected"))
-            }
+        match self.take_on::<Published>(request, owner, now, out) {
+            Ok(key) => self.publish_anew(request, &peer, offered, key, now, out),
+            Err(outcome) => outcome,
         }
     }
 
@@ -145,7 +147,7 @@ impl Shard {
         request: &Request<'_, '_>,
         peer: &Peer<'_>,
         offered: Offered,
-        key: Key,
+        key: RequestKey,
         now: Time,
         out: &mut Outputs,
     ) -> Outcome {
@@ -491,7 +493,14 @@ fn is_about(entity: &str, source: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_about;
+    use super::{EntityTag, Published, Remembered, is_about};
+
+    #[test]
+    fn what_is_kept_of_an_answer_comes_back_whole() {
+        let entity_tag = EntityTag { serial: 0x0123_4567_89ab_cdef, random: 0xfedc_ba98_7654_3210 };
+        let published = Published { entity_tag, expires_s: 0x1234_5678 };
+        assert_eq!(Published::unpack(published.pack()), published);
+    }
 
     #[test]
     fn an_entity_names_the_presentity_with_any_scheme_or_none() {

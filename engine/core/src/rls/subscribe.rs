@@ -17,6 +17,7 @@ use crate::pace::Pace;
 use crate::respond::Answer;
 use crate::subscribe::{Accepted, Outcome, Request};
 use crate::subscription::Watched;
+use crate::transaction::Remembered as _;
 use crate::{Outputs, Shard, Time};
 
 /// Option tag of lists in requests (RFC 5367 section 4).
@@ -91,7 +92,7 @@ impl Shard {
         let basics = &request.basics;
         let partition = self.placement.partition_of_dialog(basics.call_id, basics.from_tag);
         let owner = self.placement.shard_of_partition(partition);
-        let key = match self.take_on(request, owner, now, out) {
+        let key = match self.take_on::<Accepted>(request, owner, now, out) {
             Ok(key) => key,
             Err(outcome) => return outcome,
         };
