@@ -260,9 +260,10 @@ fn write_generator(report: &Report, out: &mut String) -> Result {
     }
     writeln!(
         out,
-        ", {} dropped at our sockets, {:.1} MiB resident",
+        ", {} dropped at our sockets, {:.1} MiB resident, {:.1} bytes a lamp",
         part.kernel_dropped_count,
-        part.resident_bytes as f64 / 1_048_576.0
+        part.resident_bytes as f64 / 1_048_576.0,
+        part.resident_bytes as f64 / report.scenario.edges_count.max(1) as f64
     )?;
     if part.bottleneck {
         writeln!(out)?;
