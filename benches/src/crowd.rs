@@ -42,6 +42,8 @@ pub struct Plan {
     pub member_count: usize,
     /// Lists there are: list0, list1, …
     pub list_count: usize,
+    /// Watchers of one extension that subscribe one after the other.
+    pub row: usize,
     /// How watchers reach the shard.
     pub paths: Paths,
 }
@@ -54,6 +56,7 @@ impl Default for Plan {
             device_count: 1,
             member_count: 0,
             list_count: 0,
+            row: 1,
             paths: Paths::Phones(1),
         }
     }
@@ -155,12 +158,17 @@ impl Crowd {
         crowd
     }
 
+    /// Room for what is noted of so many watchers, so that it does not count as theirs.
+    pub fn expect(&mut self, count: usize) {
+        self.tags.reserve_exact(count.saturating_sub(self.tags.len()));
+        self.tags.resize(count, [0; TAG_BYTES]);
+    }
+
     /// Subscribes watchers `first..end`, one every 10 µs, and answers their first NOTIFYs. The
     /// answers are not measured.
     pub fn subscribe(&mut self, first: usize, end: usize, meter: &mut Meter) {
         if self.tags.len() < end {
-            self.tags.reserve_exact(end - self.tags.len());
-            self.tags.resize(end, [0; TAG_BYTES]);
+            self.expect(end);
         }
         for watcher in first..end {
             self.send_subscribe(watcher, 3600, None, meter);
@@ -208,7 +216,10 @@ impl Crowd {
     fn write_subscribe(&mut self, watcher: usize, expires_s: u32, tag: Option<[u8; TAG_BYTES]>) {
         let peer = address(self.plan.paths, watcher);
         let uri = match self.plan.list_count {
-            0 => format!("sip:{}@{DOMAIN}", exten(watcher % self.plan.extension_count)),
+            0 => {
+                let extension = watcher / self.plan.row % self.plan.extension_count;
+                format!("sip:{}@{DOMAIN}", exten(extension))
+            }
             count => format!("sip:list{}@{DOMAIN}", watcher % count),
         };
         let mixed = (watcher as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

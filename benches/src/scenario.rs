@@ -70,6 +70,12 @@ pub const SCENARIOS: &[Scenario] = &[
 pub const LARGE: Scenario =
     scenario("fanout/phones-100000-notify", "NOTIFY", || notify(Paths::Phones(1), 100_000));
 
+/// A large fan-out and its answers, for the count of allocations.
+pub const TEN_THOUSAND: [Scenario; 2] = [
+    scenario("fanout/phones-10000-notify", "NOTIFY", || now_and_then(true)),
+    scenario("fanout/phones-10000-200", "200", || now_and_then(false)),
+];
+
 /// Small work is repeated within a step, so that the meter does not weigh.
 const REPEATS: usize = 100;
 
@@ -260,6 +266,18 @@ fn answer(paths: Paths, watcher_count: usize) -> Step {
     Box::new(move |meter| {
         let count = crowd.change(0, &mut Meter::off());
         crowd.answer(meter);
+        count
+    })
+}
+
+/// A change, or its answers, every second: the timers of the one before have run out.
+fn now_and_then(is_change: bool) -> Step {
+    let mut crowd = crowd(Plan::default(), 10_000);
+    Box::new(move |meter| {
+        let mut off = Meter::off();
+        let count = crowd.change(0, if is_change { &mut *meter } else { &mut off });
+        crowd.answer(if is_change { &mut off } else { meter });
+        crowd.pass(Duration::from_secs(1), &mut off);
         count
     })
 }

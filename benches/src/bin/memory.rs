@@ -13,13 +13,15 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
 /// Scenario, watchers, and members of each watcher's list.
-const SCENARIOS: [(&str, usize, usize); 10] = [
+const SCENARIOS: [(&str, usize, usize); 12] = [
     ("edge", 100_000, 0),
     ("phones-of-10", 100_000, 0),
     ("distinct", 100_000, 0),
     ("edge", 1_000_000, 0),
     ("phones-of-10", 1_000_000, 0),
     ("distinct", 1_000_000, 0),
+    ("in-order", 100_000, 0),
+    ("in-order", 1_000_000, 0),
     ("list", 20_000, 10),
     ("list", 20_000, 50),
     ("list", 20_000, 200),
@@ -80,18 +82,22 @@ fn run(scenario: &str, count: usize, member_count: usize) {
     let is_list = member_count > 0;
     let paths = match scenario {
         "phones-of-10" => Paths::Phones(10),
-        "distinct" => Paths::Phones(1),
+        "distinct" | "in-order" => Paths::Phones(1),
         _ => Paths::Edge,
     };
     let list_count = match scenario {
         "own-list" => count,
         _ => count.min(1000) * usize::from(is_list),
     };
-    let plan = Plan { extension_count: 1000, member_count, list_count, paths, ..Plan::default() };
+    // Watchers of one extension lie side by side, those of a thousand far apart.
+    let row = if scenario == "in-order" { count / 1000 } else { 1 };
+    let plan =
+        Plan { extension_count: 1000, row, member_count, list_count, paths, ..Plan::default() };
     let (mut crowd, mut meter) = (Crowd::new(plan), Meter::clock());
     // Extensions, their documents and their parts are there before.
     let first = if is_list { list_count.min(1000) } else { plan.extension_count };
     crowd.subscribe(0, first, &mut Meter::off());
+    crowd.expect(first + count);
     settle(&mut crowd);
     let before = used();
     crowd.subscribe(first, first + count, &mut meter);
@@ -122,8 +128,9 @@ fn run(scenario: &str, count: usize, member_count: usize) {
     assert_eq!(live.subscription_count, (first + count) as u64);
 }
 
-/// Answered requests are forgotten.
+/// Answered requests are forgotten, and memory is given back, as the node does.
 fn settle(crowd: &mut Crowd) {
     crowd.pass(Duration::from_secs(33), &mut Meter::off());
     crowd.answer(&mut Meter::off());
+    lampfield_net::sys::give_memory_back();
 }

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::Time;
 use crate::flow::{ConnectionId, Flow, Transport};
-use crate::index::give_back_room;
+use crate::index::Numbers;
 use crate::limits::Limits;
 use crate::slab::Slab;
 
@@ -186,7 +186,7 @@ impl Window {
 #[derive(Debug)]
 pub(crate) struct Hops {
     hops: Slab<Hop>,
-    index: hashbrown::HashTable<HopId>,
+    index: Numbers,
     /// Addresses that are longer than a hop has room for.
     long: Slab<SocketAddrV6>,
     runs: Vec<LocalRuns>,
@@ -196,14 +196,14 @@ pub(crate) struct Hops {
 impl Hops {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = ahash::RandomState::with_seeds(seed, 1, 2, 0x686f70);
-        let (hops, index, long) = (Slab::default(), hashbrown::HashTable::new(), Slab::default());
+        let (hops, index, long) = (Slab::default(), Numbers::default(), Slab::default());
         Self { hops, index, long, runs: Vec::new(), hasher }
     }
 
     /// The hop of `flow`, counted as used by one more subscription.
     pub(crate) fn acquire(&mut self, flow: Flow, limits: &Limits) -> HopId {
         let hash = self.hasher.hash_one(flow);
-        if let Some(&id) = self.index.find(hash, |&id| self.flow(id) == flow) {
+        if let Some(id) = self.index.find(hash, |id| self.flow(id) == flow) {
             let hop = &mut self.hops[id];
             hop.subscription_count += 1;
             hop.window.get_or_insert_with(|| Box::new(Window::new(limits)));
@@ -218,8 +218,7 @@ impl Hops {
         let id =
             self.hops.insert(Hop { peer, connection, subscription_count: 1, runs, window: None });
         let Self { hops, index, long, runs, hasher } = self;
-        let flow_of = |&id: &HopId| flow_of(&hops[id], long, runs);
-        index.insert_unique(hash, id, |id| hasher.hash_one(flow_of(id)));
+        index.insert(hash, id, |id| hasher.hash_one(flow_of(&hops[id], long, runs)));
         id
     }
 
@@ -241,14 +240,11 @@ impl Hops {
             return;
         }
         let hash = self.hasher.hash_one(self.flow(id));
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == id) {
-            entry.remove();
-        }
+        let Self { hops, index, long, runs, hasher } = self;
+        index.remove(hash, id, |id| hasher.hash_one(flow_of(&hops[id], long, runs)));
         if let Some(Hop { peer: Peer::V6(long), .. }) = self.hops.remove(id) {
             self.long.remove(long);
         }
-        let Self { hops, index, long, runs, hasher } = self;
-        give_back_room(index, |&id| hasher.hash_one(flow_of(&hops[id], long, runs)));
     }
 
     /// Hops in use: 0 when the last subscription is gone.

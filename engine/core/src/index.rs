@@ -107,10 +107,52 @@ pub(crate) fn shrink_dense<T>(row: &mut Vec<T>) {
     }
 }
 
-/// Shrinks a table that a crowd has left.
-pub(crate) fn give_back_room<T>(table: &mut HashTable<T>, hash_of: impl Fn(&T) -> u64) {
-    if table.capacity() > 1024 && table.len() < table.capacity() / 8 {
-        table.shrink_to(table.len() * 2, hash_of);
+/// Numbers found by the hash of what they name. Many small tables: one large one would stop the
+/// shard while it is written anew, and would have room for twice as many as there are.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    tables: Box<[HashTable<u32>; TABLE_COUNT]>,
+}
+
+/// So many that a million fill them well: their sizes are powers of two.
+const TABLE_COUNT: usize = 80;
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self { tables: Box::new([const { HashTable::new() }; TABLE_COUNT]) }
+    }
+}
+
+impl Numbers {
+    fn table_of(hash: u64) -> usize {
+        (hash >> 32) as usize % TABLE_COUNT
+    }
+
+    /// The number with this hash for which `is_it` says so.
+    pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        self.tables[Self::table_of(hash)].find(hash, |&number| is_it(number)).copied()
+    }
+
+    /// Adds a number. `hash_of` tells the hash of any number in it.
+    pub(crate) fn insert(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
+        let table = &mut self.tables[Self::table_of(hash)];
+        table.insert_unique(hash, number, |&number| hash_of(number));
+    }
+
+    /// Removes a number, and gives room back that a crowd has left.
+    pub(crate) fn remove(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
+        let table = &mut self.tables[Self::table_of(hash)];
+        if let Ok(entry) = table.find_entry(hash, |&other| other == number) {
+            entry.remove();
+        }
+        if table.capacity() > 64 && table.len() < table.capacity() / 8 {
+            table.shrink_to(table.len() * 2, |&number| hash_of(number));
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.tables.iter().map(HashTable::len).sum()
     }
 }
 
@@ -143,6 +185,22 @@ mod tests {
             let found = index.find(&config, TenantId(tenant), name);
             assert_eq!(found, want.map(EndpointId), "{tenant} {name}");
         }
+    }
+
+    #[test]
+    fn numbers_are_found_by_hash_and_room_is_given_back() {
+        let (mut numbers, hasher) =
+            (Numbers::default(), ahash::RandomState::with_seeds(1, 2, 3, 4));
+        let hash_of = |number: u32| hasher.hash_one(number);
+        for number in 0..20_000 {
+            numbers.insert(hash_of(number), number, hash_of);
+        }
+        let found = |numbers: &Numbers, n| numbers.find(hash_of(n), |other| other == n);
+        assert_eq!((found(&numbers, 7), found(&numbers, 20_000)), (Some(7), None));
+        assert_eq!(numbers.find(hash_of(7), |_| false), None);
+        (1..20_000).for_each(|number| numbers.remove(hash_of(number), number, hash_of));
+        assert_eq!((found(&numbers, 0), found(&numbers, 7), numbers.len()), (Some(0), None, 1));
+        assert!(numbers.tables.iter().all(|table| table.capacity() < 64));
     }
 
     #[test]

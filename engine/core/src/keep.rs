@@ -106,6 +106,7 @@ impl Shard {
         };
         let endpoint = self.config.endpoints.get(subscription.endpoint.0 as usize);
         let texts = self.texts.get(&subscription.texts);
+        let all = texts.all();
         let left_ms = u64::from(subscription.expires_at_s) * 1000;
         let kept = KeptSubscription {
             ends_ms: self.unix_at_zero_ms.saturating_add(left_ms),
@@ -124,7 +125,7 @@ impl Shard {
             context,
             exten: name,
             entity: uri,
-            texts: texts.all(),
+            texts: all.each_ref().map(|text| &**text),
             state: subscription.state,
             granted_s: Some(subscription.granted_s),
             source: texts.source(),

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// The bounds of one shard. Defaults suit a carrier node; tests set them to 1.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Subscriptions a shard holds. A record costs about half a KiB; beyond: 503 with Retry-After.
+    /// Subscriptions a shard holds. With its dialog and
+    /// next hop each takes about 250 bytes; beyond: 503 with Retry-After.
     pub subscription_count_max: u32,
     /// Watchers of one extension. Beyond: 503 with Retry-After.
     pub watcher_count_max: u32,

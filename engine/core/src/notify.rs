@@ -122,7 +122,8 @@ fn write_notify(notify: &Notify<'_>, shared_run: &SharedRun, out: &mut Vec<u8>) 
         parts.iter().for_each(|part| out.extend_from_slice(part));
     };
     let mut number = itoa::Buffer::new();
-    push(out, &[b"NOTIFY ", texts.get(Text::Target), b" SIP/2.0\r\n", &runs.via]);
+    let [target_head, target] = texts.target();
+    push(out, &[b"NOTIFY ", target_head, target, b" SIP/2.0\r\n", &runs.via]);
     crate::tag::write_branch(subscription.tag, slot, subscription.cseq, out);
     push(out, &[b"\r\n", texts.get(Text::Routes), b"From: ", texts.get(Text::Local), b";tag="]);
     subscription.tag.write(out);

@@ -2,6 +2,7 @@
 //!
 //! Source: RFC 6665 section 4.2.1, RFC 3261 section 12.2, RFC 6446 section 5.1.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use lampfield_wire::{Event, HeaderName, Message};
@@ -137,18 +138,16 @@ impl Shard {
         }
         // A restart reads the rate from here.
         let others = self.texts.get(&self.subscriptions[slot].texts);
-        let bytes = others.len() - others.get(Text::Event).len() + event.len();
-        if bytes <= self.config.limits.dialog_bytes_max {
+        let ours = others.get(Text::Event);
+        let bytes = others.len() - ours.len() + event.len();
+        if ours != event && bytes <= self.config.limits.dialog_bytes_max {
             self.replace_text(slot, Text::Event, event);
         }
     }
 
     fn replace_text(&mut self, slot: u32, text: Text, value: &[u8]) {
         let all = self.texts.get(&self.subscriptions[slot].texts).all();
-        if all[text as usize] == value {
-            return;
-        }
-        let mut all = all.map(<[u8]>::to_vec);
+        let mut all = all.map(Cow::into_owned);
         all[text as usize] = value.to_vec();
         self.replace_texts(slot, all.each_ref().map(|text| &text[..]));
     }
@@ -158,20 +157,21 @@ impl Shard {
     fn retarget(&self, slot: u32, target: &Contact<'_>) -> Result<Option<(Text, Vec<u8>)>, Answer> {
         let subscription = &self.subscriptions[slot];
         let texts = self.texts.get(&subscription.texts);
-        let (text, value) = if subscription.is_strict {
+        let (text, before, value) = if subscription.is_strict {
             // The target is the last Route line.
             let lines = texts.get(Text::Routes);
             let end = lines.len().saturating_sub(2);
             let last = lines[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             let mut routes = lines[..last].to_vec();
             push_route(&mut routes, &[b"<", target.uri, b">"]);
-            (Text::Routes, routes)
-        } else if texts.get(Text::Target) == target.uri {
+            (Text::Routes, lines.len(), routes)
+        } else if is_joined(texts.target(), target.uri) {
             return Ok(None);
         } else {
-            (Text::Target, target.uri.to_vec())
+            let before = texts.target().iter().map(|piece| piece.len()).sum();
+            (Text::Target, before, target.uri.to_vec())
         };
-        let bytes = texts.len() - texts.get(text).len() + value.len();
+        let bytes = texts.len() - before + value.len();
         match bytes <= self.config.limits.dialog_bytes_max {
             true => Ok(Some((text, value))),
             false => Err(Answer::new(513, "Message Too Large")),
@@ -206,6 +206,11 @@ impl Shard {
             self.write(slot, now, out);
         }
     }
+}
+
+/// Whether `text` is two pieces end to end.
+fn is_joined([head, rest]: [&[u8]; 2], text: &[u8]) -> bool {
+    text.strip_prefix(head) == Some(rest)
 }
 
 /// The Event of a refresh must be the one of the subscription. Another one would be a second

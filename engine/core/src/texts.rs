@@ -1,13 +1,15 @@
 //! The texts of dialogs: what a NOTIFY head is rendered from, beside numbers.
 //!
 //! What a dialog has of its own lies in an arena: rows of equal cells, one row per length in
-//! steps of eight bytes. A row has no holes (whoever leaves is replaced by the last), so memory
+//! steps of four bytes. A row has no holes (whoever leaves is replaced by the last), so memory
 //! is given back as a crowd leaves, in whatever order. What many dialogs have in common (the
-//! presentity's address, the Event, the route through one proxy) is kept once.
+//! presentity's address, the Event, the proxy they came through and the route to it) is kept once,
+//! and what two texts of a dialog have in common (the watcher's name) as well.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::index::give_back_room;
+use crate::index::Numbers;
 use crate::slab::Slab;
 
 /// One text of a dialog.
@@ -44,7 +46,7 @@ pub(crate) struct TextsId {
 }
 
 /// Bytes of a step.
-const STEP: usize = 8;
+const STEP: usize = 4;
 /// Bytes of a chunk of cells at most, if it is to hold several.
 const CHUNK_BYTES: usize = 32 * 1024;
 /// Bits of a place in a chunk.
@@ -54,28 +56,33 @@ const PLACE_BITS: u32 = 12;
 ///
 /// ```text
 /// 0  slot of the subscription, to be told when the cell moves
-/// 4  form: IS_WIDE, IS_V6
-/// 5  lengths of Call-ID, Remote, Target, own Routes; start (in Remote) and length of Watcher;
-///    a byte each, or two if IS_WIDE
-///    source address; Call-ID; Remote; Watcher unless Remote holds it; Target; own Routes
+/// 4  form: IS_WIDE, and the length of the source address
+/// 5  lengths of Call-ID, Remote, rest of Target, own Routes; start (in Remote) and length of
+///    Watcher; how much of Watcher's beginning Target begins with. A byte each, or two if IS_WIDE
+///    source address; Call-ID; Remote; Watcher unless Remote holds it; rest of Target; own Routes
 /// ```
 const HEAD: usize = 5;
-const NUMBER_COUNT: usize = 6;
+const NUMBER_COUNT: usize = 7;
 const IS_WIDE: u8 = 1;
-const IS_V6: u8 = 2;
 
-/// Texts that dialogs share: Local, Routes unless they are one dialog's own, Event.
+/// What dialogs share: Local, Routes unless they are one dialog's own, Event, and with Routes the
+/// source address, which is the proxy's.
 #[derive(Debug)]
 struct Shared {
     bytes: Box<[u8]>,
     ends: [u16; 2],
     user_count: u32,
+    source: Option<IpAddr>,
 }
 
 impl Shared {
     fn texts(&self) -> [&[u8]; 3] {
         let [a, b] = self.ends.map(usize::from);
         [&self.bytes[..a], &self.bytes[a..b], &self.bytes[b..]]
+    }
+
+    fn key(&self) -> ([&[u8]; 3], Option<IpAddr>) {
+        (self.texts(), self.source)
     }
 }
 
@@ -99,7 +106,7 @@ pub(crate) struct Texts {
     /// The last chunk of each row, by length in steps.
     rows: Vec<u32>,
     shared: Slab<Shared>,
-    index: hashbrown::HashTable<u32>,
+    index: Numbers,
     hasher: ahash::RandomState,
     /// Where cells are put together.
     scratch: Vec<u8>,
@@ -108,23 +115,39 @@ pub(crate) struct Texts {
 /// The texts of one dialog, ready to be read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DialogTexts<'a> {
+    /// Of Target the rest only.
     all: AllTexts<'a>,
+    /// What Target begins with.
+    target_head: &'a [u8],
     source: IpAddr,
 }
 
 impl<'a> DialogTexts<'a> {
+    /// A text, other than Target.
     #[inline]
     pub(crate) fn get(&self, text: Text) -> &'a [u8] {
+        debug_assert!(text != Text::Target, "it is in two pieces");
         self.all[text as usize]
     }
 
-    pub(crate) fn all(&self) -> AllTexts<'a> {
-        self.all
+    /// Target, in two pieces.
+    #[inline]
+    pub(crate) fn target(&self) -> [&'a [u8]; 2] {
+        [self.target_head, self.all[Text::Target as usize]]
+    }
+
+    /// All texts, in the order of [`Text`].
+    pub(crate) fn all(&self) -> [Cow<'a, [u8]>; TEXT_COUNT] {
+        let mut all = self.all.map(Cow::Borrowed);
+        if !self.target_head.is_empty() {
+            all[Text::Target as usize] = self.target().concat().into();
+        }
+        all
     }
 
     /// Bytes of all texts.
     pub(crate) fn len(&self) -> usize {
-        bytes_of(&self.all)
+        self.target_head.len() + bytes_of(&self.all)
     }
 
     /// Where the SUBSCRIBE that made the dialog came from.
@@ -143,12 +166,11 @@ pub(crate) fn bytes_of(texts: &AllTexts<'_>) -> usize {
 
 impl Texts {
     pub(crate) fn new(hasher: ahash::RandomState) -> Self {
-        let index = hashbrown::HashTable::new();
         Self {
             chunks: Slab::default(),
             rows: Vec::new(),
             shared: Slab::default(),
-            index,
+            index: Numbers::default(),
             hasher,
             scratch: Vec::new(),
         }
@@ -167,30 +189,34 @@ impl Texts {
         let [call_id, local, remote, target, routes, event, watcher] = texts;
         let is_own = holds_tag_of(routes, remote);
         let (own, common) = if is_own { (routes, &b""[..]) } else { (&b""[..], routes) };
+        // Through a proxy all have its address.
+        let common_source = (!common.is_empty()).then_some(source);
         let watcher_at = find(remote, watcher);
         let added = if watcher_at.is_some() { &b""[..] } else { watcher };
         let watcher_at = watcher_at.unwrap_or(remote.len());
+        let head_len = watcher.iter().zip(target).take_while(|(a, b)| a == b).count();
+        let target = &target[head_len..];
         let cell = &mut self.scratch;
         let lengths = [call_id, remote, target, own].map(<[u8]>::len);
-        let numbers = || lengths.into_iter().chain([watcher_at, watcher.len()]);
+        let numbers = || lengths.into_iter().chain([watcher_at, watcher.len(), head_len]);
         let is_wide = numbers().any(|number| number > usize::from(u8::MAX));
-        let v6 = if source.is_ipv6() { IS_V6 } else { 0 };
+        let octets = match (common_source, source) {
+            (Some(_), _) => &[][..],
+            (None, IpAddr::V4(source)) => &source.octets(),
+            (None, IpAddr::V6(source)) => &source.octets(),
+        };
         cell.clear();
         cell.extend_from_slice(&slot.to_le_bytes());
-        cell.push(v6 | if is_wide { IS_WIDE } else { 0 });
+        cell.push(octets.len() as u8 | u8::from(is_wide));
         for number in numbers() {
             let bytes = (number as u16).to_le_bytes();
             cell.extend_from_slice(if is_wide { &bytes } else { &bytes[..1] });
         }
-        match source {
-            IpAddr::V4(source) => cell.extend_from_slice(&source.octets()),
-            IpAddr::V6(source) => cell.extend_from_slice(&source.octets()),
-        }
-        for text in [call_id, remote, added, target, own] {
+        for text in [octets, call_id, remote, added, target, own] {
             cell.extend_from_slice(text);
         }
         let at = self.push_cell();
-        let shared = self.share([local, common, event]);
+        let shared = self.share([local, common, event], common_source);
         Some(TextsId { at, shared })
     }
 
@@ -254,17 +280,13 @@ impl Texts {
     #[inline]
     pub(crate) fn get(&self, id: &TextsId) -> DialogTexts<'_> {
         let cell = self.cell(id.at);
-        let (form, mut numbers) = (cell[HEAD - 1], [0; NUMBER_COUNT]);
-        let width = 1 + usize::from(form & IS_WIDE);
-        let (head, rest) = cell[HEAD..].split_at(NUMBER_COUNT * width);
-        for (number, bytes) in numbers.iter_mut().zip(head.chunks_exact(width)) {
-            *number = usize::from(bytes[0]);
-            if let Some(high) = bytes.get(1) {
-                *number |= usize::from(*high) << 8;
-            }
-        }
-        let [call_id_len, remote_len, target_len, own_len, watcher_at, watcher_len] = numbers;
-        let (source, rest) = source_of(form, rest);
+        let form = cell[HEAD - 1];
+        let (numbers, rest) = numbers_of(form, &cell[HEAD..]);
+        let [call_id_len, remote_len, target_len, own_len, ..] = numbers;
+        let [.., watcher_at, watcher_len, head_len] = numbers;
+        let shared = &self.shared[id.shared];
+        let (octets, rest) = rest.split_at(usize::from(form & !IS_WIDE));
+        let source = shared.source.unwrap_or_else(|| address_of(octets));
         let (call_id, rest) = rest.split_at(call_id_len);
         let watcher = &rest[watcher_at..watcher_at + watcher_len];
         let (remote, rest) = rest.split_at(remote_len);
@@ -272,24 +294,32 @@ impl Texts {
         let added_len = if watcher_at == remote_len { watcher_len } else { 0 };
         let (target, rest) = rest[added_len..].split_at(target_len);
         let own = &rest[..own_len];
-        let [local, common, event] = self.shared[id.shared].texts();
+        let [local, common, event] = shared.texts();
         let routes = if own.is_empty() { common } else { own };
-        DialogTexts { all: [call_id, local, remote, target, routes, event, watcher], source }
+        let all = [call_id, local, remote, target, routes, event, watcher];
+        DialogTexts { all, target_head: &watcher[..head_len], source }
     }
 
-    fn share(&mut self, texts: [&[u8]; 3]) -> u32 {
-        let hash = self.hasher.hash_one(texts);
-        let is_it = |&id: &u32| self.shared[id].texts() == texts;
-        if let Some(&id) = self.index.find(hash, is_it) {
+    /// Reads a little of all that [`Texts::get`] will read.
+    #[inline]
+    pub(crate) fn touch(&self, id: &TextsId) -> u8 {
+        let cell = self.cell(id.at);
+        cell[0] ^ cell[cell.len() / 2] ^ cell[cell.len() - 1]
+    }
+
+    fn share(&mut self, texts: [&[u8]; 3], source: Option<IpAddr>) -> u32 {
+        let hash = self.hasher.hash_one((texts, source));
+        let is_it = |id: u32| self.shared[id].key() == (texts, source);
+        if let Some(id) = self.index.find(hash, is_it) {
             self.shared[id].user_count += 1;
             return id;
         }
         let [a, b] = [texts[0].len(), texts[0].len() + texts[1].len()];
         let ends = [a as u16, b as u16];
         let bytes = texts.concat().into_boxed_slice();
-        let id = self.shared.insert(Shared { bytes, ends, user_count: 1 });
+        let id = self.shared.insert(Shared { bytes, ends, user_count: 1, source });
         let Self { shared, index, hasher, .. } = self;
-        index.insert_unique(hash, id, |&id| hasher.hash_one(shared[id].texts()));
+        index.insert(hash, id, |id| hasher.hash_one(shared[id].key()));
         id
     }
 
@@ -299,13 +329,10 @@ impl Texts {
         if shared.user_count > 0 {
             return;
         }
-        let hash = self.hasher.hash_one(shared.texts());
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == id) {
-            entry.remove();
-        }
-        self.shared.remove(id);
+        let hash = self.hasher.hash_one(shared.key());
         let Self { shared, index, hasher, .. } = self;
-        give_back_room(index, |&id| hasher.hash_one(shared[id].texts()));
+        index.remove(hash, id, |id| hasher.hash_one(shared[id].key()));
+        shared.remove(id);
     }
 }
 
@@ -320,11 +347,24 @@ impl TextsId {
     }
 }
 
-fn source_of(form: u8, rest: &[u8]) -> (IpAddr, &[u8]) {
-    match (form & IS_V6 != 0, rest.split_first_chunk::<4>(), rest.split_first_chunk::<16>()) {
-        (true, _, Some((octets, rest))) => (IpAddr::from(*octets), rest),
-        (_, Some((octets, rest)), _) => (IpAddr::from(*octets), rest),
-        _ => (IpAddr::from([0; 4]), rest),
+/// The numbers a cell has behind its head, and the rest of it.
+#[inline]
+fn numbers_of(form: u8, cell: &[u8]) -> ([usize; NUMBER_COUNT], &[u8]) {
+    if form & IS_WIDE == 0 {
+        let (numbers, rest) = cell.split_at(NUMBER_COUNT);
+        return (std::array::from_fn(|at| usize::from(numbers[at])), rest);
+    }
+    let (numbers, rest) = cell.split_at(NUMBER_COUNT * 2);
+    let number = |at: usize| u16::from_le_bytes([numbers[at * 2], numbers[at * 2 + 1]]);
+    (std::array::from_fn(|at| usize::from(number(at))), rest)
+}
+
+/// The address of so many octets.
+fn address_of(octets: &[u8]) -> IpAddr {
+    match (<[u8; 4]>::try_from(octets), <[u8; 16]>::try_from(octets)) {
+        (Ok(octets), _) => octets.into(),
+        (_, Ok(octets)) => octets.into(),
+        _ => IpAddr::from([0; 4]),
     }
 }
 
@@ -371,20 +411,25 @@ mod tests {
         (escaped[2], escaped[6]) = (b"<sip:a&b@h>;tag=1", b"sip:a&amp;b@h");
         let mut own = A;
         own[4] = b"Route: <sip:p;lr;ftag=abc>\r\n";
+        let mut direct = A;
+        (direct[4], direct[3]) = (b"", b"sip:other@192.0.2.7");
         let long = vec![b'x'; 40_000];
         let mut large = A;
         large[0] = &long;
         for (given, source, shared_count) in [
             (A, v4, 1),
-            (A, v6, 1),
-            (escaped, v4, 1),
-            (own, v6, 2),
-            ([&b""[..]; TEXT_COUNT], v4, 3),
-            (large, v4, 3),
+            (A, v6, 2),
+            (escaped, v4, 2),
+            (own, v6, 3),
+            (direct, v6, 3),
+            ([&b""[..]; TEXT_COUNT], v4, 4),
+            (large, v4, 4),
         ] {
             let id = texts.insert(7, given, source).expect("fits");
             let got = texts.get(&id);
-            assert_eq!((got.all(), got.source(), got.len()), (given, source, bytes_of(&given)));
+            assert_eq!((got.source(), got.len()), (source, bytes_of(&given)));
+            assert_eq!(got.all().each_ref().map(|text| &**text), given);
+            assert_eq!(got.target().concat(), given[Text::Target as usize]);
             assert_eq!(texts.shared.len(), shared_count);
         }
         let huge = vec![b'x'; 65_536];

@@ -9,10 +9,8 @@ use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use hashbrown::HashTable;
-
 use crate::fifo::Fifo;
-use crate::index::give_back_room;
+use crate::index::Numbers;
 use crate::limits::Limits;
 use crate::respond::Answer;
 use crate::{Shard, Time};
@@ -56,12 +54,9 @@ pub(crate) struct Transactions<A: Remembered> {
     hasher: ahash::RandomState,
     /// In the order in which they are forgotten.
     answered: Fifo<Answered<A::Packed>>,
-    /// Numbers in `answered`, by the first bits of the request's hash: a table that grows is
-    /// written anew, and 64 small ones do not do so at once.
-    tables: Box<[HashTable<u32>; TABLE_COUNT]>,
+    /// Numbers in `answered`, by request.
+    index: Numbers,
 }
-
-const TABLE_COUNT: usize = 64;
 
 /// What was answered.
 #[derive(Clone, Copy, Debug)]
@@ -93,15 +88,15 @@ impl<P> Answered<P> {
     }
 }
 
-fn table_of(request: u64) -> usize {
-    (request >> 32) as usize % TABLE_COUNT
-}
-
 impl<A: Remembered> Transactions<A> {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = ahash::RandomState::with_seeds(seed, !seed, seed.rotate_left(17), 0x7478);
-        let tables = Box::new([const { HashTable::new() }; TABLE_COUNT]);
-        Self { hasher, answered: Fifo::default(), tables }
+        Self { hasher, answered: Fifo::default(), index: Numbers::default() }
+    }
+
+    /// Requests it remembers.
+    pub(crate) fn len(&self) -> usize {
+        self.answered.len()
     }
 
     /// The key of a request: who sent it (Call-ID, From tag, CSeq) and along which path.
@@ -124,11 +119,8 @@ impl<A: Remembered> Transactions<A> {
     /// Looks a request up.
     pub(crate) fn look_up(&mut self, key: RequestKey, now: Time) -> Seen<A> {
         self.forget(now);
-        let Self { answered, tables, .. } = self;
-        let is_it =
-            |&number: &u32| answered.get(number).is_some_and(|a| a.request() == key.request);
-        let found = tables[table_of(key.request)].find(key.request, is_it);
-        match found.and_then(|&number| answered.get(number)) {
+        let found = self.index.find(key.request, |number| self.request_of(number) == key.request);
+        match found.and_then(|number| self.answered.get(number)) {
             None => Seen::New,
             Some(answered) if answered.branch == key.branch => {
                 Seen::Again(A::unpack(answered.packed))
@@ -145,15 +137,26 @@ impl<A: Remembered> Transactions<A> {
         }
         let memory = limits.transaction_memory.min(MEMORY_MAX);
         let until_s = (now + memory).as_secs_ceil();
-        let Self { answered, tables, .. } = self;
-        let new = answered.push_back(Answered::new(key, accepted.pack(), until_s));
-        let request_of = |&number: &u32| answered.get(number).map_or(0, Answered::request);
-        let table = &mut tables[table_of(key.request)];
-        match table.find_mut(key.request, |number| request_of(number) == key.request) {
-            // It took two paths, and was answered on both: the newer answer counts.
-            Some(number) => *number = new,
-            None => drop(table.insert_unique(key.request, new, request_of)),
+        // It took two paths, and was answered on both: the newer answer counts.
+        let same = |number| self.request_of(number) == key.request;
+        if let Some(older) = self.index.find(key.request, same) {
+            self.unindex(older);
         }
+        let number = self.answered.push_back(Answered::new(key, accepted.pack(), until_s));
+        let Self { answered, index, .. } = self;
+        let request_of = |number| answered.get(number).map_or(0, Answered::request);
+        index.insert(key.request, number, request_of);
+    }
+
+    fn request_of(&self, number: u32) -> u64 {
+        self.answered.get(number).map_or(0, Answered::request)
+    }
+
+    fn unindex(&mut self, number: u32) {
+        let request = self.request_of(number);
+        let Self { answered, index, .. } = self;
+        let request_of = |number| answered.get(number).map_or(0, Answered::request);
+        index.remove(request, number, request_of);
     }
 
     /// Drops what is older than the memory. Called now and then; being late only costs memory.
@@ -164,15 +167,8 @@ impl<A: Remembered> Transactions<A> {
     }
 
     fn forget_oldest(&mut self) {
-        let Some(request) = self.answered.front().map(Answered::request) else { return };
-        let Self { answered, tables, .. } = self;
-        let oldest = answered.front_number();
-        let table = &mut tables[table_of(request)];
-        if let Ok(entry) = table.find_entry(request, |&number| number == oldest) {
-            entry.remove();
-        }
-        give_back_room(table, |&number| answered.get(number).map_or(0, Answered::request));
-        answered.pop_front();
+        self.unindex(self.answered.front_number());
+        self.answered.pop_front();
     }
 }
 

@@ -8,7 +8,7 @@ use crate::body::{Body, escaped};
 use crate::dialplan::{Found, Hint};
 use crate::extension::{ExtensionKey, GroupView};
 use crate::fanout::Round;
-use crate::index::{give_back_room, push_dense, shrink_dense};
+use crate::index::{Numbers, push_dense, shrink_dense};
 use crate::placement::{ShardId, TenantId};
 use crate::slab::Slab;
 
@@ -136,14 +136,14 @@ impl Part {
 #[derive(Debug)]
 pub(crate) struct Parts {
     slab: Slab<Part>,
-    index: hashbrown::HashTable<PartId>,
+    index: Numbers,
     hasher: ahash::RandomState,
     edge_count: u64,
 }
 
 impl Parts {
     pub(crate) fn new(hasher: ahash::RandomState) -> Self {
-        Self { slab: Slab::default(), index: hashbrown::HashTable::new(), hasher, edge_count: 0 }
+        Self { slab: Slab::default(), index: Numbers::default(), hasher, edge_count: 0 }
     }
 
     pub(crate) fn len(&self) -> u32 {
@@ -171,8 +171,8 @@ impl Parts {
     /// The part of an extension in a view.
     pub(crate) fn find(&self, key: &ExtensionKey, view: &GroupView) -> Option<PartId> {
         let hash = self.hasher.hash_one((key, view));
-        let is_same = |&id: &PartId| self.slab[id].key == *key && self.slab[id].view == *view;
-        self.index.find(hash, is_same).copied()
+        let is_same = |id: PartId| self.slab[id].key == *key && self.slab[id].view == *view;
+        self.index.find(hash, is_same)
     }
 
     /// Adds the part of an extension that has none in this view.
@@ -201,7 +201,7 @@ impl Parts {
             changed_at: Time::ZERO,
         });
         let Self { slab, index, hasher, .. } = self;
-        index.insert_unique(hash, id, |&id| hasher.hash_one((&slab[id].key, &slab[id].view)));
+        index.insert(hash, id, |id| hasher.hash_one((&slab[id].key, &slab[id].view)));
         id
     }
 
@@ -229,17 +229,11 @@ impl Parts {
 
     /// Forgets a part that no list shows.
     pub(crate) fn remove_unused(&mut self, id: PartId) -> Option<Part> {
-        if !self.slab.get(id)?.edges.is_empty() {
-            return None;
-        }
-        let part = self.slab.remove(id)?;
-        let hash = self.hasher.hash_one((&part.key, &part.view));
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == id) {
-            entry.remove();
-        }
         let Self { slab, index, hasher, .. } = self;
-        give_back_room(index, |&id| hasher.hash_one((&slab[id].key, &slab[id].view)));
-        Some(part)
+        let part = slab.get(id).filter(|part| part.edges.is_empty())?;
+        let hash = hasher.hash_one((&part.key, &part.view));
+        index.remove(hash, id, |id| hasher.hash_one((&slab[id].key, &slab[id].view)));
+        slab.remove(id)
     }
 }
 
