@@ -205,6 +205,11 @@ impl Shard {
         }
     }
 
+    /// Subscriptions, and answered requests that are remembered: what memory goes with.
+    pub fn record_count(&self) -> u32 {
+        self.subscriptions.len().saturating_add(self.transactions.len() as u32)
+    }
+
     /// NOTIFYs that wait for an answer now: while there are some, answers are worth waiting for.
     pub fn in_flight_count(&self) -> u64 {
         self.stats.in_flight_count

@@ -12,6 +12,7 @@ mod pace;
 mod ports;
 mod pressure;
 mod start;
+mod tide;
 mod turn;
 mod watch;
 

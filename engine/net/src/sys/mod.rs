@@ -16,8 +16,8 @@ pub use batch::{ReceiveBatch, ReceiveCounts, Received};
 pub(crate) use event::EventFd;
 pub use poll::{Poller, Ready, wait_readable, wait_writable};
 pub use process::{
-    ThreadUsage, allowed_cores, core_count, pin_thread_to_core, process_cpu_time, resident_bytes,
-    thread_cpu_time, thread_usage,
+    ThreadUsage, allowed_cores, core_count, give_memory_back, pin_thread_to_core, process_cpu_time,
+    resident_bytes, thread_cpu_time, thread_usage,
 };
 pub use send::{Datagram, SendCounts};
 pub use socket::{BatchSocket, SocketOptions};

@@ -55,6 +55,16 @@ pub fn thread_usage() -> ThreadUsage {
     }
 }
 
+/// Hands memory that was freed and lies unused to the kernel. Takes a while if it is much; other
+/// threads that allocate may wait for it meanwhile.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: has no preconditions; it takes the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Cores this process may use.
 pub fn core_count() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)

@@ -26,6 +26,7 @@ use super::mesh::{Mesh, Outbox};
 use super::pace::{Moderation, sleep_for};
 use super::ports::Ports;
 use super::pressure::Pressure;
+use super::tide::{Tide, give_back};
 use super::watch::Watch;
 use crate::channel::{FromShard, Seen, ToShard};
 
@@ -79,6 +80,7 @@ struct ShardLoop {
     out: Outputs,
     ready: Vec<Ready>,
     moderation: Moderation,
+    tide: Tide,
     sent_this_turn: usize,
     counts: LoopCounts,
     latencies: Latencies,
@@ -110,6 +112,7 @@ impl ShardLoop {
             out: Outputs::default(),
             ready: Vec::new(),
             moderation: Moderation::default(),
+            tide: Tide::default(),
             sent_this_turn: 0,
             counts: LoopCounts::default(),
             latencies: Latencies::default(),
@@ -351,6 +354,9 @@ impl ShardLoop {
         let store_waits = self.store.as_ref().is_some_and(|store| store.waiting_count() > 0);
         if store_waits || self.mesh.waiting().0 > 0 || self.control.waiting_count() > 0 {
             at_most = Some(at_most.map_or(RETRY_AFTER, |at_most| at_most.min(RETRY_AFTER)));
+        }
+        if self.tide.has_ebbed(self.shard.record_count()) {
+            give_back(self.id);
         }
         if self.pressure() == Pressure::Stopped {
             // Sockets that nobody reads would wake it at once.
