@@ -98,11 +98,15 @@ impl Shard {
                 let extension = &self.extensions[seat.extension];
                 let Some(view) = &extension.groups[usize::from(seat.group)].view else { return };
                 let (context, exten) = (&extension.context, &extension.exten);
-                (view, extension.tenant, context, exten, &view.entity)
+                (view, extension.tenant, context, exten, &*view.entity)
             }
-            Watching::List(list) => {
-                (&list.view, list.tenant, &list.context, list.name(), &list.request_uri)
-            }
+            Watching::List(list) => (
+                &list.view,
+                list.tenant,
+                &list.context,
+                list.name(),
+                list.shape.labels.request_uri(),
+            ),
         };
         let endpoint = self.config.endpoints.get(subscription.endpoint.0 as usize);
         let texts = self.texts.get(&subscription.texts);

@@ -18,6 +18,7 @@
 mod change;
 mod compose;
 mod keep;
+mod labels;
 mod part;
 mod resolve;
 mod rlmi;
@@ -26,6 +27,8 @@ mod subscribe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::Time;
 use crate::extension::GroupView;
 use crate::list::List;
@@ -33,6 +36,7 @@ use crate::package::Package;
 use crate::placement::TenantId;
 
 pub(crate) use compose::Content;
+use labels::Labels;
 use resolve::Wisher;
 
 pub(crate) use part::{Attachment, Face, PartId, Parts};
@@ -50,8 +54,6 @@ pub(crate) struct ListWatch {
     pub(crate) source: Source,
     /// What the watcher sees of each member; the entity is the member's own.
     pub(crate) view: GroupView,
-    /// The URI it was subscribed by.
-    pub(crate) request_uri: Box<str>,
     pub(crate) shape: Arc<Shape>,
     pub(crate) members: Vec<Member>,
     pub(crate) dirty: Dirty,
@@ -118,12 +120,7 @@ pub(crate) struct Member {
 pub(crate) struct Shape {
     /// Name of the list.
     pub(crate) name: Arc<str>,
-    /// The same, escaped.
-    pub(crate) label: Box<str>,
-    /// URI it was subscribed by, escaped for XML.
-    pub(crate) uri: Box<str>,
-    /// Host of that URI: the right side of Content-IDs.
-    pub(crate) host: Box<str>,
+    pub(crate) labels: Labels,
     /// Lists within the list, outer ones first.
     pub(crate) nested: Box<[Nested]>,
     /// Names of members that are not their extension's, by member, escaped.
@@ -199,8 +196,7 @@ impl ListWatch {
             context: Arc::clone(wisher.context),
             package: wisher.package,
             source,
-            view: wisher.view.clone(),
-            request_uri: wisher.uri.into(),
+            view: GroupView { entity: Box::default(), ..wisher.view.clone() },
             versions: vec![0; shape.nested.len()],
             shape: Arc::new(shape),
             members: Vec::new(),
@@ -249,12 +245,12 @@ impl ListWatch {
 /// One bit per member: the watcher has not been sent its newest state.
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
-    words: Vec<u64>,
+    words: SmallVec<[u64; 2]>,
 }
 
 impl Dirty {
     pub(crate) fn new(member_count: usize) -> Self {
-        Self { words: vec![0; member_count.div_ceil(64)] }
+        Self { words: smallvec![0; member_count.div_ceil(64)] }
     }
 
     pub(crate) fn set(&mut self, member: usize) {

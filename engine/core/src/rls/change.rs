@@ -386,7 +386,7 @@ impl Shard {
             context: &list.context,
             package: list.package,
             view: &list.view,
-            uri: &list.request_uri,
+            uri: list.shape.labels.request_uri(),
         };
         let Some(Resolved { members, shape }) = self.resolve(wisher, &items)? else {
             return Ok(());

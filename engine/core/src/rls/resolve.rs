@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use lampfield_wire::{UriParts, UserBuffer, split_uri};
 
+use super::labels::Labels;
 use super::part::instance_of;
 use super::rlmi::{MEMBER_COUNT_MAX, NESTED_COUNT_MAX};
 use super::{Entry5367, Items, Nested, Shape};
@@ -101,10 +102,8 @@ impl Shard {
             }
         };
         let shape = Shape {
-            label: escaped(&name),
+            labels: Labels::new(&name, wisher.uri, uri.host),
             name,
-            uri: escaped(wisher.uri),
-            host: String::from_utf8_lossy(uri.host).into(),
             nested: walk.nested.into(),
             names: walk.names.into(),
             uris: walk.uris.into(),

@@ -47,16 +47,16 @@ pub(super) const NESTED_COUNT_MAX: usize = ((ROOT - NESTED) / 2) as usize;
 /// Bytes of a list's frame at most, its nested lists included.
 pub(super) fn list_bytes(shape: &Shape) -> usize {
     let frame = |label: &str, uri: &str| LIST_BYTES + label.len() + uri.len();
-    let cid = CID_BYTES + shape.host.len();
+    let cid = CID_BYTES + shape.labels.host().len();
     let nested = shape.nested.iter();
     let nested = nested.map(|list| 2 * frame(&list.label, &list.uri) + MEMBER_BYTES + 3 * cid);
-    frame(&shape.label, &shape.uri) + cid + nested.sum::<usize>()
+    frame(shape.labels.label(), shape.labels.uri()) + cid + nested.sum::<usize>()
 }
 
 /// Bytes of a member at most, beside its document.
 pub(super) fn face_bytes(member: u32, face: &Face, shape: &Shape) -> usize {
     let texts = shape.name_of(member, face).len() + shape.uri_of(member, face).len();
-    MEMBER_BYTES + texts + 2 * (CID_BYTES + shape.host.len())
+    MEMBER_BYTES + texts + 2 * (CID_BYTES + shape.labels.host().len())
 }
 
 /// Bytes of one whom a request names and nobody here knows.
@@ -198,17 +198,17 @@ impl Writing<'_> {
         out.push(b'.');
         crate::tag::push_hex(out, number, 4);
         out.push(b'@');
-        out.extend_from_slice(self.content.shape.host.as_bytes());
+        out.extend_from_slice(self.content.shape.labels.host().as_bytes());
     }
 
     fn write_rlmi(&self, level: &Level<'_>, out: &mut Vec<u8>) {
         let content = self.content;
         let shape = &content.shape;
         let (label, uri, version) = match level.list {
-            None => (&shape.label, &shape.uri, self.version),
+            None => (shape.labels.label(), shape.labels.uri(), self.version),
             Some(list) => {
                 let nested = &shape.nested[usize::from(list)];
-                (&nested.label, &nested.uri, content.versions[usize::from(list)])
+                (&*nested.label, &*nested.uri, content.versions[usize::from(list)])
             }
         };
         let mut number = itoa::Buffer::new();
