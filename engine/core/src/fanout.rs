@@ -1,8 +1,10 @@
 //! What a shard does in steps: fan-outs, and what many timers ask for in one second. Each step
 //! has its budget, so that other inputs have their turn in between.
 
+use std::collections::VecDeque;
+
 use crate::extension::{ExtensionId, Group};
-use crate::hop::Hops;
+use crate::hop::{HopId, Hops};
 use crate::rls::PartId;
 use crate::slab::Slab;
 use crate::subscription::{Lifecycle, Reason, Subscription};
@@ -19,6 +21,45 @@ pub(crate) enum Fanout {
     Part(PartId),
     /// One list that was taken back from the store.
     List(u32),
+    /// Those who wait for a next hop that has room again.
+    Hop(HopId),
+}
+
+/// Walks of at most this many steps are small.
+const SMALL_MAX: usize = 64;
+
+/// The walks that run. Small ones go first, so that a lamp with a few watchers does not wait for
+/// the slices of those with thousands; these keep a quarter of every step all the same. Within
+/// either class each has its share in turn.
+#[derive(Debug, Default)]
+pub(crate) struct Fanouts {
+    small: VecDeque<Fanout>,
+    large: VecDeque<Fanout>,
+}
+
+impl Fanouts {
+    /// Starts a walk over `len` watchers or lists. Those of which there may be thousands at once
+    /// are not small, however short each is.
+    pub(crate) fn push(&mut self, fanout: Fanout, len: usize) {
+        self.class(len <= SMALL_MAX).push_back(fanout);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.small.is_empty() && self.large.is_empty()
+    }
+
+    /// The budgets of one step, in the order in which they are spent: class, and what share of
+    /// `budget` may have been spent in the step then.
+    fn shares(&self, budget: u64) -> [(bool, u64); 3] {
+        // A budget of one goes to the small ones: a walk of theirs ends soon.
+        let kept = budget.div_ceil(4).min(budget - 1);
+        let kept = if self.large.is_empty() { 0 } else { kept };
+        [(true, budget - kept), (false, budget), (true, budget)]
+    }
+
+    fn class(&mut self, is_small: bool) -> &mut VecDeque<Fanout> {
+        if is_small { &mut self.small } else { &mut self.large }
+    }
 }
 
 /// A walk over a row of watchers or lists, in steps. Who joins the row stands at its end; who
@@ -83,7 +124,7 @@ const VISITS_PER_TURN_MAX: usize = 4096;
 impl Shard {
     /// Batch intervals and rates have passed.
     pub(crate) fn on_paces(&mut self, now: Time, out: &mut Outputs) {
-        for _ in 0..self.config.limits.notify_per_turn_max.max(1) {
+        for _ in 0..self.step_budget() {
             let Some((slot, check)) = self.paces.pop_due(now) else { return };
             let subscription = self.subscriptions.get_mut(slot).filter(|s| s.tag.check == check);
             let pace = subscription.and_then(|s| s.pace_mut());
@@ -132,53 +173,71 @@ impl Shard {
         }
     }
 
+    /// NOTIFYs of one step.
+    pub(crate) fn step_budget(&self) -> usize {
+        self.config.limits.notify_per_turn_max.max(1)
+    }
+
     /// Where the count of NOTIFYs may stand when one step of a turn ends.
-    fn sent_max(&self) -> u64 {
-        self.stats.counters.notify_sent + self.config.limits.notify_per_turn_max.max(1) as u64
+    pub(crate) fn sent_max(&self) -> u64 {
+        self.stats.counters.notify_sent + self.step_budget() as u64
     }
 
     /// Starts the fan-out of a group.
     pub(crate) fn start_fanout(&mut self, extension: ExtensionId, group: u16) {
         let groups = &mut self.extensions[extension].groups;
         let Some(group_ref) = groups.get_mut(usize::from(group)) else { return };
-        if group_ref.round.start(group_ref.watchers.len()) {
-            self.fanout.push_back(Fanout::Group(extension, group));
+        let len = group_ref.watchers.len();
+        if group_ref.round.start(len) {
+            self.fanout.push(Fanout::Group(extension, group), len);
         }
     }
 
-    /// Goes on with the fan-outs, within the budget of one turn; each gets its share.
+    /// Goes on with the fan-outs, within the budget of one turn.
     pub(crate) fn run_fanout(&mut self, now: Time, out: &mut Outputs) {
-        let sent_max = self.sent_max();
-        let mut visits = 0;
-        while let Some(fanout) = self.fanout.pop_front() {
-            while let Some(slot) = self.next_visit(fanout) {
-                visits += 1;
-                match fanout {
-                    Fanout::Group(..) => self.kick_if_news(slot, now, out),
-                    Fanout::Part(part) => {
-                        // One that waits for other members is visited by their news.
-                        self.mark_dirty(slot, part);
-                        self.kick_if_news(slot, now, out);
-                    }
-                    Fanout::List(_) => {
-                        if self.subscriptions.get(slot).is_some() {
-                            self.kick_if_news(slot, now, out);
-                        }
-                    }
-                }
-                let is_spent = self.stats.counters.notify_sent >= sent_max;
-                let is_through = matches!(fanout, Fanout::List(_));
-                if is_spent || visits >= VISITS_PER_TURN_MAX {
-                    if !is_through {
-                        self.fanout.push_back(fanout);
-                    }
-                    return;
-                }
-                if is_through {
-                    break;
+        let sent_before = self.stats.counters.notify_sent;
+        let mut visits_left = VISITS_PER_TURN_MAX;
+        for (is_small, share) in self.fanout.shares(self.step_budget() as u64) {
+            let sent_max = sent_before + share;
+            while self.stats.counters.notify_sent < sent_max && visits_left > 0 {
+                let Some(fanout) = self.fanout.class(is_small).pop_front() else { break };
+                if !self.walk(fanout, sent_max, &mut visits_left, now, out) {
+                    self.fanout.class(is_small).push_back(fanout);
                 }
             }
         }
+    }
+
+    /// Goes on with one fan-out until `sent_max` or `visits_left` is reached; true when it is
+    /// through.
+    fn walk(
+        &mut self,
+        fanout: Fanout,
+        sent_max: u64,
+        visits_left: &mut usize,
+        now: Time,
+        out: &mut Outputs,
+    ) -> bool {
+        while self.stats.counters.notify_sent < sent_max && *visits_left > 0 {
+            let Some(slot) = self.next_visit(fanout) else { return true };
+            *visits_left -= 1;
+            match fanout {
+                Fanout::Group(..) => self.kick_if_news(slot, now, out),
+                Fanout::Part(part) => {
+                    // One that waits for other members is visited by their news.
+                    self.mark_dirty(slot, part);
+                    self.kick_if_news(slot, now, out);
+                }
+                Fanout::List(_) => {
+                    if self.subscriptions.get(slot).is_some() {
+                        self.kick_if_news(slot, now, out);
+                    }
+                    return true;
+                }
+                Fanout::Hop(hop) => self.serve(hop, slot, now, out),
+            }
+        }
+        false
     }
 
     /// Lists are looked up in a new configuration, a few per turn.
@@ -195,6 +254,12 @@ impl Shard {
             Fanout::Group(extension, group) => self.next_watcher(extension, group),
             Fanout::Part(part) => self.next_list(part),
             Fanout::List(slot) => Some(slot),
+            Fanout::Hop(hop) => {
+                let hop = self.hops.find_mut(hop)?;
+                let next = hop.next_waiting();
+                hop.set_resuming(next.is_some());
+                next
+            }
         }
     }
 
@@ -250,6 +315,20 @@ fn sort_by_hop(group: &mut Group, subscriptions: &mut Slab<Subscription>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_walks_keep_a_quarter_of_a_step_and_small_ones_always_have_a_part() {
+        let mut fanouts = Fanouts::default();
+        let small_and_all = |fanouts: &Fanouts, budget| {
+            let [(_, small), (_, all), _] = fanouts.shares(budget);
+            (small, all)
+        };
+        assert_eq!(small_and_all(&fanouts, 64), (64, 64));
+        fanouts.push(Fanout::List(1), usize::MAX);
+        for (budget, small) in [(64, 48), (5, 3), (2, 1), (1, 1)] {
+            assert_eq!(small_and_all(&fanouts, budget), (small, budget), "{budget}");
+        }
+    }
 
     #[test]
     fn a_round_visits_everybody_once_and_once_more_if_it_is_started_again() {

@@ -24,7 +24,7 @@ impl Transport {
 
 /// A stream connection of this process: which shard's executor holds it, and its serial there.
 /// `serial` 0 means none (UDP, or a stream still to be opened).
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ConnectionId {
     /// The shard whose executor owns the socket.
     pub shard: u8,

@@ -13,6 +13,7 @@ use crate::flow::{ConnectionId, Flow, Transport};
 use crate::index::Numbers;
 use crate::limits::Limits;
 use crate::slab::Slab;
+use crate::stream::Streams;
 
 /// A slot of [`Hops`].
 pub(crate) type HopId = u32;
@@ -84,6 +85,10 @@ struct Window {
     padded_bytes: u16,
     /// Subscriptions whose NOTIFY waits for the window, first come first served.
     waiting: VecDeque<u32>,
+    /// The stream connection that is full: news wait until it is not.
+    blocked_by: Option<ConnectionId>,
+    /// Those who wait are being served in steps.
+    is_resuming: bool,
 }
 
 impl Hop {
@@ -95,7 +100,7 @@ impl Hop {
     /// Takes a place in the window, if there is one and nobody waits.
     pub(crate) fn try_take(&mut self) -> bool {
         let Some(window) = &mut self.window else { return true };
-        let free = window.in_flight < window.size && window.waiting.is_empty();
+        let free = window.has_room() && window.waiting.is_empty();
         window.in_flight += u32::from(free);
         free
     }
@@ -149,10 +154,16 @@ impl Hop {
     /// The subscription that waited longest, if there is a place for it.
     pub(crate) fn next_waiting(&mut self) -> Option<u32> {
         let window = self.window.as_mut()?;
-        if window.in_flight >= window.size {
+        if !window.has_room() {
             return None;
         }
         window.waiting.pop_front()
+    }
+
+    /// Notes whether those who wait are being served in steps; returns whether they were before.
+    pub(crate) fn set_resuming(&mut self, is_resuming: bool) -> bool {
+        let flag = self.window.as_mut().map(|window| &mut window.is_resuming);
+        flag.is_some_and(|flag| std::mem::replace(flag, is_resuming))
     }
 
     /// Takes places for one that waited, or more for a long NOTIFY: it may reach beyond the
@@ -165,16 +176,27 @@ impl Hop {
 }
 
 impl Window {
-    fn new(limits: &Limits) -> Self {
+    fn new(transport: Transport, limits: &Limits) -> Self {
+        // A stream says itself when it has no room.
+        let size = match transport {
+            Transport::Udp => limits.hop_window_initial,
+            Transport::Tcp => limits.hop_window_max,
+        };
         Self {
             in_flight: 0,
-            size: limits.hop_window_initial.max(1),
+            size: size.max(1),
             acked: 0,
             lost: 0,
             judged_at: Time::ZERO,
             padded_bytes: 0,
             waiting: VecDeque::new(),
+            blocked_by: None,
+            is_resuming: false,
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight < self.size && self.blocked_by.is_none()
     }
 
     fn give_back(&mut self, places: u16) {
@@ -189,6 +211,7 @@ pub(crate) struct Hops {
     index: Numbers,
     /// Addresses that are longer than a hop has room for.
     long: Slab<SocketAddrV6>,
+    streams: Streams,
     runs: Vec<LocalRuns>,
     hasher: ahash::RandomState,
 }
@@ -197,7 +220,7 @@ impl Hops {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = ahash::RandomState::with_seeds(seed, 1, 2, 0x686f70);
         let (hops, index, long) = (Slab::default(), Numbers::default(), Slab::default());
-        Self { hops, index, long, runs: Vec::new(), hasher }
+        Self { hops, index, long, streams: Streams::default(), runs: Vec::new(), hasher }
     }
 
     /// The hop of `flow`, counted as used by one more subscription.
@@ -206,7 +229,7 @@ impl Hops {
         if let Some(id) = self.index.find(hash, |id| self.flow(id) == flow) {
             let hop = &mut self.hops[id];
             hop.subscription_count += 1;
-            hop.window.get_or_insert_with(|| Box::new(Window::new(limits)));
+            hop.window.get_or_insert_with(|| Box::new(Window::new(flow.transport, limits)));
             return id;
         }
         let runs = self.runs_of(flow);
@@ -215,9 +238,13 @@ impl Hops {
             SocketAddr::V6(peer) => Peer::V6(self.long.insert(peer)),
         };
         let connection = flow.connection;
-        let id =
-            self.hops.insert(Hop { peer, connection, subscription_count: 1, runs, window: None });
-        let Self { hops, index, long, runs, hasher } = self;
+        let window = self.streams.blocker_of(flow).map(|connection| {
+            let blocked_by = Some(connection);
+            Box::new(Window { blocked_by, ..Window::new(flow.transport, limits) })
+        });
+        let id = self.hops.insert(Hop { peer, connection, subscription_count: 1, runs, window });
+        self.streams.add(flow, id);
+        let Self { hops, index, long, runs, hasher, .. } = self;
         index.insert(hash, id, |id| hasher.hash_one(flow_of(&hops[id], long, runs)));
         id
     }
@@ -239,12 +266,38 @@ impl Hops {
         if hop.subscription_count > 0 {
             return;
         }
-        let hash = self.hasher.hash_one(self.flow(id));
-        let Self { hops, index, long, runs, hasher } = self;
+        let flow = self.flow(id);
+        self.streams.remove(flow, id);
+        let hash = self.hasher.hash_one(flow);
+        let Self { hops, index, long, runs, hasher, .. } = self;
         index.remove(hash, id, |id| hasher.hash_one(flow_of(&hops[id], long, runs)));
         if let Some(Hop { peer: Peer::V6(long), .. }) = self.hops.remove(id) {
             self.long.remove(long);
         }
+    }
+
+    /// A connection to `peer` has become full: its hops have no room until it is not.
+    pub(crate) fn set_full(&mut self, connection: ConnectionId, peer: SocketAddr, limits: &Limits) {
+        for id in self.streams.fill(connection, peer) {
+            let new = || Box::new(Window::new(Transport::Tcp, limits));
+            let window = self.hops[id].window.get_or_insert_with(new);
+            window.blocked_by.get_or_insert(connection);
+        }
+    }
+
+    /// A connection is not full any more, or has ended; returns the hops that go on.
+    pub(crate) fn set_drained(&mut self, connection: ConnectionId) -> Vec<HopId> {
+        let mut freed = self.streams.drain(connection);
+        freed.retain(|&id| {
+            let flow = flow_of(&self.hops[id], &self.long, &self.runs);
+            let Some(window) = &mut self.hops[id].window else { return false };
+            let is_freed = window.blocked_by == Some(connection);
+            if is_freed {
+                window.blocked_by = self.streams.blocker_of(flow);
+            }
+            is_freed && window.blocked_by.is_none() && !window.waiting.is_empty()
+        });
+        freed
     }
 
     /// Hops in use: 0 when the last subscription is gone.
@@ -273,6 +326,11 @@ impl Hops {
     /// Whether what is sent there arrives, in order, or the connection ends.
     pub(crate) fn is_reliable(&self, id: HopId) -> bool {
         self.runs(id).transport != Transport::Udp
+    }
+
+    /// The hop in a slot that may have been given back since.
+    pub(crate) fn find_mut(&mut self, id: HopId) -> Option<&mut Hop> {
+        self.hops.get_mut(id)
     }
 
     pub(crate) fn get(&self, id: HopId) -> &Hop {

@@ -1,5 +1,7 @@
 //! What goes into a shard.
 
+use std::net::SocketAddr;
+
 use crate::command::{Command, Query};
 use crate::flow::{ConnectionId, Flow};
 use crate::mesh::ShardMessage;
@@ -44,6 +46,17 @@ pub enum Input<'a> {
     Overloaded(bool),
     /// A stream connection ended.
     ConnectionClosed(ConnectionId),
+    /// More waits for the peer of a stream connection than it reads, or no more. While it is full,
+    /// what is sent there are answers only; news wait, and the newest is sent then. One that ends
+    /// is not full any more.
+    ConnectionFull {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its peer: messages to a flow whose connection has ended or is not known go there, too.
+        peer: SocketAddr,
+        /// Whether it is full now.
+        is_full: bool,
+    },
     /// Time passed: timers are due, or a fan-out continues.
     Tick,
 }

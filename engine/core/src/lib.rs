@@ -50,6 +50,7 @@ mod slab;
 mod source;
 pub mod state;
 pub mod stats;
+mod stream;
 mod subscribe;
 mod subscription;
 mod tag;

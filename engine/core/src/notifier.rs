@@ -52,7 +52,7 @@ impl Shard {
     }
 
     /// All that a subscription shows is known.
-    fn is_ready(&self, slot: u32) -> bool {
+    pub(crate) fn is_ready(&self, slot: u32) -> bool {
         match self.subscriptions[slot].watching() {
             Watching::Extension(seat) => self.extensions[seat.extension].unknown_count == 0,
             Watching::List(list) => list.is_ready(),
@@ -75,7 +75,7 @@ impl Shard {
     }
 
     /// Sends a NOTIFY with the newest state. A place in the window was taken for it.
-    fn transmit(&mut self, slot: u32, now: Time, out: &mut Outputs) {
+    pub(crate) fn transmit(&mut self, slot: u32, now: Time, out: &mut Outputs) {
         let subscription = &mut self.subscriptions[slot];
         let shown_expires_s = subscription.remaining_s(now);
         let (hop, endpoint, owed) = (subscription.hop, subscription.endpoint, subscription.owed);
@@ -310,7 +310,7 @@ impl Shard {
 
     /// Fires timers E and F.
     pub(crate) fn on_retransmissions(&mut self, now: Time, out: &mut Outputs) {
-        let mut budget = self.config.limits.notify_per_turn_max.max(1);
+        let mut budget = self.step_budget();
         while budget > 0 {
             let Some(due) = self.retransmissions.pop_due(now) else { return };
             let Some(subscription) = self.subscriptions.get(due.slot) else { continue };
@@ -414,19 +414,11 @@ impl Shard {
 
     /// Sends to those who waited for a place in the hop's window.
     pub(crate) fn serve_waiting(&mut self, hop_id: u32, now: Time, out: &mut Outputs) {
+        let sent_max = self.sent_max();
         while let Some(slot) = self.hops.get_mut(hop_id).next_waiting() {
-            let waits = self
-                .subscriptions
-                .get_mut(slot)
-                .is_some_and(|s| s.hop == hop_id && std::mem::take(&mut s.is_waiting));
-            if !waits {
-                continue;
-            }
-            self.stats.waiting_count -= 1;
-            // It may have lost its reason meanwhile, or have a new member to wait for.
-            if self.has_news(slot) && self.is_ready(slot) {
-                self.hops.get_mut(hop_id).take(1);
-                self.transmit(slot, now, out);
+            self.serve(hop_id, slot, now, out);
+            if self.stats.counters.notify_sent >= sent_max {
+                return self.resume(hop_id);
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::config::{Config, Dialect};
 use crate::dialplan::Hint;
 use crate::ended::Ended;
 use crate::extension::{ExtensionKey, Extensions};
-use crate::fanout::Fanout;
+use crate::fanout::Fanouts;
 use crate::flow::{Flow, Transport};
 use crate::hop::Hops;
 use crate::index::{EndpointIndex, PerSource};
@@ -76,7 +76,7 @@ pub struct Shard {
     /// Memory of answered PUBLISHes.
     pub(crate) published: Transactions<Published>,
     /// Watchers and lists that are being told.
-    pub(crate) fanout: VecDeque<Fanout>,
+    pub(crate) fanout: Fanouts,
     /// Extensions as lists show them.
     pub(crate) parts: Parts,
     pub(crate) paces: Paces,
@@ -139,7 +139,7 @@ impl Shard {
             transactions: Transactions::new(rng.u64(..)),
             publications: Publications::new(&setup.config, hasher.clone()),
             published: Transactions::new(rng.u64(..)),
-            fanout: VecDeque::new(),
+            fanout: Fanouts::default(),
             parts: Parts::new(hasher.clone()),
             paces: Paces::default(),
             reloads: VecDeque::new(),
@@ -165,8 +165,10 @@ impl Shard {
             Input::Change { id, command } => self.on_change(id, command, now, out),
             Input::Query { id, query } => self.answer(id, query, now, out),
             Input::Overloaded(is_overloaded) => self.is_overloaded = is_overloaded,
-            // The next NOTIFY opens a new connection; nothing to do until then.
-            Input::ConnectionClosed(_) => {}
+            Input::ConnectionClosed(connection) => self.on_connection_closed(connection),
+            Input::ConnectionFull { connection, peer, is_full } => {
+                self.on_connection_full(connection, peer, is_full);
+            }
             Input::Tick => self.on_tick(now, out),
         }
         // One that runs goes on with the next tick, which is due at once: a step with every answer

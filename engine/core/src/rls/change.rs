@@ -131,8 +131,12 @@ impl Shard {
             true => self.first_word(id),
             false => part.news = part.news.wrapping_add(1),
         }
-        if self.parts.get_mut(id).is_some_and(|part| part.round.start(part.edges.len())) {
-            self.fanout.push_back(Fanout::Part(id));
+        let started = self.parts.get_mut(id).and_then(|part| {
+            let len = part.edges.len();
+            part.round.start(len).then_some(len)
+        });
+        if let Some(len) = started {
+            self.fanout.push(Fanout::Part(id), len);
         }
     }
 

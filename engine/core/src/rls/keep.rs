@@ -87,7 +87,7 @@ impl Shard {
         let slot = self.add_again(tag, kept, (endpoint, watched, batch_interval, state), now)?;
         self.seat_members(slot, members, now, out);
         // Through the queue, not at once: a million of them leave at the pace of the answers.
-        self.fanout.push_back(Fanout::List(slot));
+        self.fanout.push(Fanout::List(slot), usize::MAX);
         Some(())
     }
 }

@@ -206,6 +206,147 @@ fn a_notify_lost_with_its_stream_follows_the_watcher_to_the_next_one() {
     assert!(notify.body().contains("On the phone"));
 }
 
+/// `count` watchers of lamp1 behind one stream connection.
+fn behind_a_stream(world: &mut World, count: u32) -> Phone {
+    let mut phone = Phone::new(9, "lamp1");
+    phone.contact = format!("<sip:w@{};transport=tcp>", phone.address);
+    for number in 0..count {
+        (phone.call_id, phone.cseq) = (format!("call-{number}"), 0);
+        let request = over_tcp(&mut phone, 600);
+        world.stream(phone.address, 1, &request);
+        answer_all(world, &phone);
+    }
+    phone
+}
+
+/// Answers every NOTIFY over the stream until no more come; returns them.
+fn answer_all(world: &mut World, phone: &Phone) -> Vec<Received> {
+    let mut notifies = Vec::new();
+    loop {
+        let got: Vec<Received> = world.take(phone.address).into_iter().filter(is_notify).collect();
+        if got.is_empty() {
+            return notifies;
+        }
+        got.iter().for_each(|notify| world.stream(phone.address, 1, &answer(notify)));
+        notifies.extend(got);
+    }
+}
+
+#[test]
+fn news_wait_for_a_full_stream_and_the_newest_is_told_when_it_is_read_again() {
+    use lampfield_core::flow::ConnectionId;
+    let connection = ConnectionId { shard: 0, serial: 1 };
+    for (count, is_closed) in [(1, false), (300, false), (300, true)] {
+        let mut world = World::new(1, Dialect::Rfc);
+        let phone = behind_a_stream(&mut world, count);
+        let mut other = Phone::new(8, "lamp1");
+        other.subscribe(&mut world, Some(600));
+        let full = |is_full| Input::ConnectionFull { connection, peer: phone.address, is_full };
+        world.input(ShardId(0), full(true));
+        for state in [DeviceState::InUse, DeviceState::Ringing, DeviceState::OnHold] {
+            world.set_device("Custom:lamp1", state);
+            assert_eq!(world.take(phone.address), [], "{state:?}");
+            assert_eq!(other.listen(&mut world).len(), 1, "nobody else waits");
+        }
+        // One who comes while it is full waits, too, and gets the answer at once.
+        let mut late = Phone { call_id: "late".into(), cseq: 0, ..Phone::new(9, "lamp1") };
+        late.contact.clone_from(&phone.contact);
+        let request = over_tcp(&mut late, 600);
+        world.stream(phone.address, 1, &request);
+        let got = world.take(phone.address);
+        assert_eq!(got.iter().map(Received::status).collect::<Vec<_>>(), [200]);
+
+        let sent = world.stats(|s| s.counters.notify_sent);
+        match is_closed {
+            false => world.input(ShardId(0), full(false)),
+            true => world.input(ShardId(0), Input::ConnectionClosed(connection)),
+        }
+        let step = world.stats(|s| s.counters.notify_sent) - sent;
+        assert!(step <= 64, "{step} in the first step");
+        world.run();
+        let told = answer_all(&mut world, &phone);
+        assert_eq!(told.len(), count as usize + 1, "each once");
+        assert!(told.iter().all(|notify| notify.body().contains("On hold")));
+        assert_eq!(world.stats(|s| s.waiting_count), 0);
+        world.set_device("Custom:lamp1", DeviceState::NotInUse);
+        assert_eq!(answer_all(&mut world, &phone).len(), count as usize + 1);
+    }
+}
+
+#[test]
+fn a_stream_that_is_full_again_while_it_is_served_is_told_no_more() {
+    use lampfield_core::flow::ConnectionId;
+    let mut world = World::new(1, Dialect::Rfc);
+    let phone = behind_a_stream(&mut world, 300);
+    let connection = ConnectionId { shard: 0, serial: 1 };
+    let full = |is_full| Input::ConnectionFull { connection, peer: phone.address, is_full };
+    world.input(ShardId(0), full(true));
+    world.set_device("Custom:lamp1", DeviceState::InUse);
+    let mut cseqs = Vec::new();
+    for _ in 0..3 {
+        world.input(ShardId(0), full(false));
+        world.input(ShardId(0), full(true));
+        world.run();
+        let told = answer_all(&mut world, &phone);
+        assert!(told.len() <= 64);
+        cseqs.extend(told.iter().map(|n| (n.header(lampfield_wire::HeaderName::CallId), n.cseq())));
+    }
+    world.set_device("Custom:lamp1", DeviceState::OnHold);
+    world.input(ShardId(0), full(false));
+    world.run();
+    let told = answer_all(&mut world, &phone);
+    assert_eq!(told.len(), 300, "all are told the newest");
+    cseqs.extend(told.iter().map(|n| (n.header(lampfield_wire::HeaderName::CallId), n.cseq())));
+    let all = cseqs.len();
+    cseqs.sort_unstable();
+    cseqs.dedup();
+    assert_eq!(cseqs.len(), all, "no NOTIFY comes twice");
+}
+
+#[test]
+fn a_lamp_with_few_watchers_does_not_wait_for_the_slices_of_large_ones() {
+    let limits = Limits { notify_per_turn_max: 16, ..config(Dialect::Rfc).limits };
+    let mut world = World::with(1, Config { limits, ..config(Dialect::Rfc) }, 0);
+    // Three extensions with 200 watchers each, and one with a single one.
+    let mut crowd = Vec::new();
+    for (lamp, number) in (1..=3).flat_map(|lamp| (0..200).map(move |number| (lamp, number))) {
+        let mut phone = Phone::new(10 + lamp, &format!("lamp{lamp}"));
+        phone.address.set_port(6000 + number);
+        phone.contact = format!("<sip:w@{}>", phone.address);
+        phone.call_id = format!("{lamp}-{number}");
+        phone.subscribe(&mut world, Some(600));
+        crowd.push(phone);
+    }
+    let mut alone = Phone::new(9, "lamp4");
+    alone.subscribe(&mut world, Some(600));
+    let set = |lamp: u8, state| {
+        let device = format!("Custom:lamp{lamp}").into();
+        Input::Command(Command::SetDevice { tenant: T, device, state })
+    };
+    let sent = |world: &World| world.stats(|s| s.counters.notify_sent);
+    let start = sent(&world);
+    for lamp in 1..=3 {
+        world.input(ShardId(0), set(lamp, DeviceState::InUse));
+    }
+    (0..5).for_each(|_| world.input(ShardId(0), Input::Tick));
+    // Its NOTIFY is among those of the next step, whatever else runs.
+    world.input(ShardId(0), set(4, DeviceState::InUse));
+    let before = sent(&world);
+    world.input(ShardId(0), Input::Tick);
+    assert_eq!(world.take(alone.address).len(), 1);
+    assert!(sent(&world) - before <= 16);
+    // The large ones are not starved by small ones that never rest.
+    for round in 0..40 {
+        let before = sent(&world);
+        let state = if round % 2 == 0 { DeviceState::OnHold } else { DeviceState::InUse };
+        world.input(ShardId(0), set(4, state));
+        world.input(ShardId(0), Input::Tick);
+        assert!(sent(&world) - before >= 4 || sent(&world) >= start + 601, "round {round}");
+    }
+    world.run();
+    assert!(crowd.iter().all(|phone| world.take(phone.address).len() == 1));
+}
+
 #[test]
 fn many_ends_at_once_keep_to_the_budget_of_a_turn() {
     let mut world = World::with(1, narrow(4, 8), 0);
