@@ -1,5 +1,7 @@
 //! What travels between the control plane, the shards and the store.
 
+use std::net::SocketAddr;
+
 use lampfield_core::command::{Command, Event, Query, Reply};
 use lampfield_core::flow::{ConnectionId, Flow};
 use lampfield_core::mesh::ShardMessage;
@@ -36,6 +38,8 @@ pub enum ToShard {
     StreamWrite(Flow, Vec<u8>),
     /// A stream connection of another shard has ended.
     ConnectionClosed(ConnectionId),
+    /// A stream connection of another shard, to this peer, has become full, or is not any more.
+    ConnectionFull(ConnectionId, SocketAddr, bool),
     /// Flush, close, end.
     Stop,
 }

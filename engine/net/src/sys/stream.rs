@@ -59,14 +59,19 @@ pub fn connect(local: Option<IpAddr>, peer: SocketAddr) -> io::Result<TcpStream>
     }
 }
 
-/// Sends small messages at once, and gives up on a peer that acknowledges nothing for
-/// `unacknowledged`.
+/// Bytes that the kernel keeps for a peer that has no room for them. More would only grow old
+/// there: what waits in our own queue is the newest when it leaves.
+const UNSENT_BYTES_MAX: c_int = 128 * 1024;
+
+/// Sends small messages at once, gives up on a peer that acknowledges nothing for
+/// `unacknowledged`, and keeps little for one that does not read.
 ///
 /// # Errors
 ///
 /// The kernel's refusal.
 pub fn tune(stream: &TcpStream, unacknowledged: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    set_option(stream, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)?;
     let milliseconds = c_int::try_from(unacknowledged.as_millis()).unwrap_or(c_int::MAX);
     set_option(stream, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, milliseconds)
 }

@@ -18,6 +18,29 @@ const LOOKED_BYTES_MAX: usize = 64 * MESSAGE_BYTES_MAX;
 /// A buffer that has grown beyond this is given back when it is empty.
 const KEPT_BYTES_MAX: usize = 4096;
 
+/// Write buffers kept for the next turn: few connections are written to in most turns.
+const SPARE_COUNT_MAX: usize = 16;
+
+/// A write buffer that has grown beyond this is not kept.
+const SPARE_BYTES_MAX: usize = 256 * 1024;
+
+/// Empty write buffers, shared by all connections: an idle one holds none.
+#[derive(Debug, Default)]
+pub(super) struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        if self.0.len() < SPARE_COUNT_MAX && buffer.capacity() <= SPARE_BYTES_MAX {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
+}
+
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum End {
@@ -29,8 +52,12 @@ pub(super) enum End {
     Error,
     /// It could not be opened.
     NotConnected,
-    /// The peer does not read.
+    /// The peer does not read, or too little.
     Slow,
+    /// More waits for the peer than may.
+    Overrun,
+    /// More waits for all peers than may.
+    Crowded,
     /// Nothing came for too long.
     Idle,
 }
@@ -56,6 +83,12 @@ pub(super) struct Connection {
     inbound_since: Duration,
     outbound: Vec<u8>,
     written: usize,
+    /// The last write took less than it was given; the poller tells when to go on.
+    is_blocked: bool,
+    /// Since when bytes wait of which the peer takes none.
+    stalled_since: Duration,
+    /// Since when it is full.
+    full_since: Option<Duration>,
     last_active: Duration,
 }
 
@@ -80,6 +113,9 @@ impl Connection {
             inbound_since: now,
             outbound: Vec::new(),
             written: 0,
+            is_blocked: false,
+            stalled_since: now,
+            full_since: None,
             last_active: now,
         }
     }
@@ -122,13 +158,13 @@ impl Connection {
         };
         self.last_active = now;
         if self.inbound.is_empty() {
-            let used = self.split(&scratch[..length], counts, limits, each)?;
+            let used = self.split(&scratch[..length], now, counts, limits, each)?;
             self.inbound.extend_from_slice(&scratch[used..length]);
             self.inbound_since = now;
         } else {
             let mut inbound = std::mem::take(&mut self.inbound);
             inbound.extend_from_slice(&scratch[..length]);
-            let used = self.split(&inbound, counts, limits, each)?;
+            let used = self.split(&inbound, now, counts, limits, each)?;
             if used > 0 {
                 inbound.drain(..used);
                 self.inbound_since = now;
@@ -145,6 +181,7 @@ impl Connection {
     fn split(
         &mut self,
         bytes: &[u8],
+        now: Duration,
         counts: &mut StreamCounts,
         limits: &StreamLimits,
         each: &mut dyn FnMut(&[u8]),
@@ -160,7 +197,7 @@ impl Connection {
                 }
                 Frame::KeepAlive { bytes } => {
                     counts.ping_count += 1;
-                    self.queue(b"\r\n", limits)?;
+                    self.queue(b"\r\n", &mut Spares::default(), limits, now)?;
                     bytes
                 }
                 Frame::Blank { bytes } => bytes,
@@ -177,9 +214,21 @@ impl Connection {
     }
 
     /// Puts a message behind what waits to be written.
-    pub(super) fn queue(&mut self, message: &[u8], limits: &StreamLimits) -> Result<(), End> {
-        if self.outbound.len() - self.written + message.len() > limits.queue_bytes_max {
-            return Err(if self.connecting { End::NotConnected } else { End::Slow });
+    pub(super) fn queue(
+        &mut self,
+        message: &[u8],
+        spares: &mut Spares,
+        limits: &StreamLimits,
+        now: Duration,
+    ) -> Result<(), End> {
+        if self.waiting_bytes() + message.len() > limits.queue_bytes_max {
+            return Err(if self.connecting { End::NotConnected } else { End::Overrun });
+        }
+        if self.outbound.is_empty() {
+            self.stalled_since = now;
+        }
+        if self.outbound.capacity() == 0 {
+            self.outbound = spares.take();
         }
         self.outbound.extend_from_slice(message);
         Ok(())
@@ -187,6 +236,7 @@ impl Connection {
 
     /// The attempt to open it has ended: how?
     pub(super) fn on_writable(&mut self, now: Duration) -> Result<bool, End> {
+        self.is_blocked = false;
         if !self.connecting {
             return Ok(false);
         }
@@ -201,22 +251,38 @@ impl Connection {
         }
     }
 
-    /// Writes as far as the peer takes it, and watches for what comes next.
-    pub(super) fn flush(&mut self, poller: &Poller, now: Duration) -> Result<(), End> {
-        while !self.connecting && self.written < self.outbound.len() {
+    /// Writes as far as the peer takes it.
+    pub(super) fn write(&mut self, counts: &mut StreamCounts, now: Duration) -> Result<(), End> {
+        while !self.connecting && !self.is_blocked && self.waiting_bytes() > 0 {
+            counts.write_count += 1;
             match self.stream.write(&self.outbound[self.written..]) {
                 Ok(written) => {
                     self.written += written;
-                    self.last_active = now;
+                    (self.last_active, self.stalled_since) = (now, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_blocked = true,
+                // The kernel has waited for the peer as long as it was told to.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(End::Slow),
                 Err(_) => return Err(End::Error),
             }
         }
+        Ok(())
+    }
+
+    /// Writes as far as the peer takes it, and watches for what comes next.
+    pub(super) fn flush(
+        &mut self,
+        poller: &Poller,
+        counts: &mut StreamCounts,
+        spares: &mut Spares,
+        now: Duration,
+    ) -> Result<(), End> {
+        self.write(counts, now)?;
         if self.written == self.outbound.len() {
-            self.outbound.clear();
-            self.outbound.shrink_to(KEPT_BYTES_MAX);
+            if self.outbound.capacity() > 0 {
+                spares.give(std::mem::take(&mut self.outbound));
+            }
             self.written = 0;
         } else if self.written > self.outbound.len() / 2 {
             self.outbound.drain(..self.written);
@@ -234,13 +300,27 @@ impl Connection {
         Ok(())
     }
 
+    /// Looks how much waits after a flush, with `full_bytes` as the bound; `Some` if the
+    /// connection has become full, or is not any more.
+    pub(super) fn look_at_fullness(&mut self, full_bytes: usize, now: Duration) -> Option<bool> {
+        let waiting_bytes = self.waiting_bytes();
+        match self.full_since {
+            None if waiting_bytes > full_bytes => self.full_since = Some(now),
+            Some(_) if waiting_bytes <= full_bytes / 4 => self.full_since = None,
+            _ => return None,
+        }
+        Some(self.full_since.is_some())
+    }
+
     /// Until when it may stay as it is, and why it ends then.
     pub(super) fn deadline(&self, limits: &StreamLimits) -> (Duration, End) {
         if self.connecting {
             return (self.last_active + limits.connect_max, End::NotConnected);
         }
         if !self.outbound.is_empty() {
-            return (self.last_active + limits.unacknowledged_max, End::Slow);
+            let stalled = self.stalled_since + limits.unacknowledged_max;
+            let full = self.full_since.map(|since| since + limits.full_max);
+            return (full.map_or(stalled, |full| full.min(stalled)), End::Slow);
         }
         if !self.inbound.is_empty() || !self.greeted {
             return (self.inbound_since + limits.message_max, End::Idle);
@@ -248,9 +328,14 @@ impl Connection {
         (self.last_active + limits.idle_max, End::Idle)
     }
 
-    /// Messages that were queued and never left, at least one if any bytes wait.
-    pub(super) fn has_unwritten(&self) -> bool {
-        self.written < self.outbound.len()
+    /// Bytes that were queued and have not left.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.outbound.len() - self.written
+    }
+
+    /// Tries to write no more until the poller says that it can be written to.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.connecting || self.is_blocked
     }
 }
 

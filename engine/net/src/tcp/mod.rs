@@ -4,7 +4,10 @@
 //! over the connection its request came by; a request for a peer we have a connection to uses it,
 //! else one is opened. RFC 5626 section 3.5.1: a double CRLF is answered with a single one.
 //!
-//! Nothing here blocks: a peer that does not read fills its own bounded queue and is closed.
+//! Nothing here blocks. What is said to one connection in a turn leaves with one write, or one per
+//! 64 KiB. A peer that reads more slowly than it is told makes its connection *full*: whoever has
+//! news for it holds them back until it is not full any more ([`StreamTable::take_fullness`]), so
+//! that it is told the newest state then, and not all that were. One that stays full is closed.
 
 mod connection;
 mod table;
@@ -14,7 +17,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use table::{StreamMessage, StreamTable};
+pub use table::{Fullness, StreamMessage, StreamTable};
 
 /// Bounds of one shard's connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,10 +35,19 @@ pub struct StreamLimits {
     pub message_max: Duration,
     /// Time for a connection we open.
     pub connect_max: Duration,
-    /// A peer that acknowledges nothing for this long is gone.
+    /// A peer that acknowledges nothing, or takes nothing of what waits, for this long is gone.
     pub unacknowledged_max: Duration,
-    /// Bytes that wait for a peer that does not read. Beyond: it is closed.
+    /// Bytes that wait for a peer that does not read from which on its connection is full; it is
+    /// not any more when a quarter of them is left.
+    pub full_bytes: usize,
+    /// A peer that reads so little that its connection stays full for this long is closed.
+    pub full_max: Duration,
+    /// Bytes that wait for one peer: what answers and one turn's news add to a connection that is
+    /// full already. Beyond: it is closed.
     pub queue_bytes_max: usize,
+    /// Bytes that wait for all peers together. From half of them on a connection is full as soon
+    /// as anything has to wait. Beyond: a connection for which more would have to wait is closed.
+    pub queue_bytes_total_max: usize,
 }
 
 impl Default for StreamLimits {
@@ -47,7 +59,10 @@ impl Default for StreamLimits {
             message_max: Duration::from_secs(30),
             connect_max: Duration::from_secs(8),
             unacknowledged_max: Duration::from_secs(30),
-            queue_bytes_max: 1 << 20,
+            full_bytes: 64 << 10,
+            full_max: Duration::from_secs(60),
+            queue_bytes_max: 8 << 20,
+            queue_bytes_total_max: 256 << 20,
         }
     }
 }
@@ -68,8 +83,14 @@ pub struct StreamCounts {
     /// Connections closed because a message did not come or did not end in time, or nothing came
     /// for long.
     pub idle_count: u64,
-    /// Connections closed because the peer did not read.
+    /// Connections closed because the peer did not read, or too little, for too long.
     pub slow_count: u64,
+    /// Connections closed because more waited for the peer than may.
+    pub overrun_count: u64,
+    /// Connections closed because more waited for all peers than may.
+    pub crowded_count: u64,
+    /// Times a connection became full.
+    pub full_count: u64,
     /// Connections closed by an error.
     pub error_count: u64,
     /// Connections closed by their peer.
@@ -78,8 +99,10 @@ pub struct StreamCounts {
     pub message_dropped_count: u64,
     /// Messages read.
     pub message_in_count: u64,
-    /// Messages written.
+    /// Messages queued to be written.
     pub message_out_count: u64,
+    /// Calls that wrote them.
+    pub write_count: u64,
     /// Pings answered.
     pub ping_count: u64,
 }

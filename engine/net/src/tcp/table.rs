@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use super::connection::{Connection, End};
+use super::connection::{Connection, End, Spares};
 use super::{StreamCounts, StreamLimits, StreamTarget};
 use crate::sys::{Poller, Ready, stream};
 
@@ -26,6 +26,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Bytes read from one connection in one turn.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
+/// What waits for one connection is written when it has grown to this, before the turn's end.
+/// Measured: beyond 64 KiB longer writes gain nothing.
+const WRITE_BYTES: usize = 64 * 1024;
+
 /// A message that came over a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StreamMessage<'a> {
@@ -37,6 +41,18 @@ pub struct StreamMessage<'a> {
     pub peer: SocketAddr,
     /// Head and body.
     pub bytes: &'a [u8],
+}
+
+/// A connection has become full, or is not any more; one that has ended is not told of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fullness {
+    /// The connection.
+    pub serial: u32,
+    /// The peer's address: messages for it that name no connection, or one that has ended, go to
+    /// this one.
+    pub peer: SocketAddr,
+    /// Whether it is full now.
+    pub is_full: bool,
 }
 
 /// Connections of one shard. Moments are given as time since the start of the process.
@@ -51,6 +67,10 @@ pub struct StreamTable {
     /// Connections with something to write or to decide.
     dirty: Vec<u32>,
     closed: Vec<u32>,
+    fullness: Vec<Fullness>,
+    /// Bytes that wait for all peers.
+    waiting_bytes: usize,
+    spares: Spares,
     next_sweep: Option<Duration>,
     counts: StreamCounts,
     scratch: Box<[u8]>,
@@ -75,6 +95,9 @@ impl StreamTable {
             last_serial: 0,
             dirty: Vec::new(),
             closed: Vec::new(),
+            fullness: Vec::new(),
+            waiting_bytes: 0,
+            spares: Spares::default(),
             next_sweep: None,
             counts: StreamCounts::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
@@ -137,6 +160,7 @@ impl StreamTable {
         }
         let serial = (ready.token - CONNECTION_TOKENS) as u32;
         let Some(connection) = self.connections.get_mut(&serial) else { return 0 };
+        let waiting_before = connection.waiting_bytes();
         let mut result = Ok(());
         if ready.writable {
             result = connection.on_writable(now).map(|opened| {
@@ -152,6 +176,7 @@ impl StreamTable {
             let (scratch, counts, limits) = (&mut self.scratch, &mut self.counts, &self.limits);
             result = connection.read(scratch, now, counts, limits, &mut message);
         }
+        self.waiting_bytes += connection.waiting_bytes() - waiting_before;
         match result {
             Ok(()) => self.dirty.push(serial),
             Err(end) => self.close(serial, end),
@@ -168,29 +193,46 @@ impl StreamTable {
             self.counts.message_dropped_count += 1;
             return;
         };
-        let Some(connection) = self.connections.get_mut(&serial) else { return };
-        match connection.queue(message, &self.limits) {
-            Ok(()) => {
-                self.counts.message_out_count += 1;
-                self.dirty.push(serial);
-            }
-            Err(end) => {
-                self.counts.message_dropped_count += 1;
-                self.close(serial, end);
-            }
+        if let Err(end) = self.queue(serial, message, now) {
+            self.counts.message_dropped_count += 1;
+            self.close(serial, end);
         }
     }
 
-    /// Writes what was queued in this turn, one write per connection.
+    fn queue(&mut self, serial: u32, message: &[u8], now: Duration) -> Result<(), End> {
+        let Some(connection) = self.connections.get_mut(&serial) else { return Ok(()) };
+        let has_room = self.waiting_bytes + message.len() <= self.limits.queue_bytes_total_max;
+        if !has_room && connection.is_blocked() {
+            return Err(End::Crowded);
+        }
+        connection.queue(message, &mut self.spares, &self.limits, now)?;
+        self.counts.message_out_count += 1;
+        self.waiting_bytes += message.len();
+        if self.dirty.last() != Some(&serial) {
+            self.dirty.push(serial);
+        }
+        let waiting_bytes = connection.waiting_bytes();
+        if waiting_bytes >= WRITE_BYTES && !connection.is_blocked() {
+            let result = connection.write(&mut self.counts, now);
+            self.waiting_bytes -= waiting_bytes - connection.waiting_bytes();
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was queued in this turn.
     pub fn flush(&mut self, poller: &Poller, now: Duration) {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
         dirty.dedup();
         for serial in dirty.drain(..) {
-            if let Some(connection) = self.connections.get_mut(&serial)
-                && let Err(end) = connection.flush(poller, now)
-            {
-                self.close(serial, end);
+            let Some(connection) = self.connections.get_mut(&serial) else { continue };
+            let waiting_before = connection.waiting_bytes();
+            let result = connection.flush(poller, &mut self.counts, &mut self.spares, now);
+            self.waiting_bytes -= waiting_before - connection.waiting_bytes();
+            match result {
+                Ok(()) => self.look_at_fullness(serial, now),
+                Err(end) => self.close(serial, end),
             }
         }
         self.dirty = dirty;
@@ -230,6 +272,17 @@ impl StreamTable {
         self.next_sweep
     }
 
+    /// Connections that have become full since the last call, and those that are not any more, in
+    /// order.
+    pub fn take_fullness(&mut self) -> Vec<Fullness> {
+        std::mem::take(&mut self.fullness)
+    }
+
+    /// Bytes that wait for all peers.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
     /// Connections that have ended since the last call.
     pub fn take_closed(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.closed)
@@ -243,6 +296,22 @@ impl StreamTable {
     /// What happened so far.
     pub fn counts(&self) -> StreamCounts {
         self.counts
+    }
+
+    fn look_at_fullness(&mut self, serial: u32, now: Duration) {
+        let is_crowded = self.waiting_bytes > self.limits.queue_bytes_total_max / 2;
+        let full_bytes = if is_crowded { 0 } else { self.limits.full_bytes };
+        let Some(connection) = self.connections.get_mut(&serial) else { return };
+        if let Some(is_full) = connection.look_at_fullness(full_bytes, now) {
+            let peer = connection.peer;
+            self.counts.full_count += u64::from(is_full);
+            self.fullness.push(Fullness { serial, peer, is_full });
+            let deadline = connection.deadline(&self.limits).0;
+            self.sweep_by(deadline);
+        } else if connection.is_blocked() {
+            let deadline = connection.deadline(&self.limits).0;
+            self.sweep_by(deadline);
+        }
     }
 
     fn accept(&mut self, poller: &Poller, at: usize, now: Duration) {
@@ -344,10 +413,13 @@ impl StreamTable {
             End::Error => &mut self.counts.error_count,
             End::NotConnected => &mut self.counts.connect_failed_count,
             End::Slow => &mut self.counts.slow_count,
+            End::Overrun => &mut self.counts.overrun_count,
+            End::Crowded => &mut self.counts.crowded_count,
             End::Idle => &mut self.counts.idle_count,
         };
         *counter += 1;
-        self.counts.message_dropped_count += u64::from(connection.has_unwritten());
+        self.waiting_bytes -= connection.waiting_bytes();
+        self.counts.message_dropped_count += u64::from(connection.waiting_bytes() > 0);
         if self.by_peer.get(&connection.peer) == Some(&serial) {
             self.by_peer.remove(&connection.peer);
         }

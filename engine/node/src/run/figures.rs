@@ -93,10 +93,15 @@ fn streams(ports: &Ports) -> Figures {
         ("connection_closed_broken", counts.broken_count),
         ("connection_closed_idle", counts.idle_count),
         ("connection_closed_slow", counts.slow_count),
+        ("connection_closed_overrun", counts.overrun_count),
+        ("connection_closed_crowded", counts.crowded_count),
         ("connection_closed_error", counts.error_count),
         ("stream_message_in", counts.message_in_count),
         ("stream_message_out", counts.message_out_count),
         ("stream_message_dropped", counts.message_dropped_count),
+        ("stream_write", counts.write_count),
+        ("stream_full", counts.full_count),
+        ("stream_bytes_waiting", ports.stream_waiting_bytes() as u64),
         ("stream_ping", counts.ping_count),
     ]
 }

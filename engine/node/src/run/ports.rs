@@ -9,7 +9,9 @@ use lampfield_core::Time;
 use lampfield_core::flow::{ConnectionId, Flow, Transport};
 use lampfield_core::placement::ShardId;
 use lampfield_net::sys::{Datagram, Poller, Ready, Received};
-use lampfield_net::tcp::{StreamCounts, StreamLimits, StreamMessage, StreamTable, StreamTarget};
+use lampfield_net::tcp::{
+    Fullness, StreamCounts, StreamLimits, StreamMessage, StreamTable, StreamTarget,
+};
 use lampfield_net::udp::{UdpCounts, UdpPort};
 
 use crate::config::Listen;
@@ -203,6 +205,20 @@ impl Ports {
         let shard = self.own.0;
         let closed = self.streams.take_closed().into_iter();
         closed.map(|serial| ConnectionId { shard, serial }).collect()
+    }
+
+    /// Streams that have become full since the last call, and those that are not any more: with
+    /// their peer, in order.
+    pub(super) fn take_fullness(&mut self) -> Vec<(ConnectionId, SocketAddr, bool)> {
+        let shard = self.own.0;
+        let changes = self.streams.take_fullness().into_iter();
+        let id = |serial| ConnectionId { shard, serial };
+        changes.map(|Fullness { serial, peer, is_full }| (id(serial), peer, is_full)).collect()
+    }
+
+    /// Bytes that wait for the peers of streams.
+    pub(super) fn stream_waiting_bytes(&self) -> usize {
+        self.streams.waiting_bytes()
     }
 
     /// When [`Ports::finish_streams`] has something to end.

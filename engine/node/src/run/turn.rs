@@ -278,21 +278,31 @@ impl ShardLoop {
             ToShard::ConnectionClosed(connection) => {
                 self.shard.handle(Input::ConnectionClosed(connection), now, &mut self.out);
             }
+            ToShard::ConnectionFull(connection, peer, is_full) => {
+                let input = Input::ConnectionFull { connection, peer, is_full };
+                self.shard.handle(input, now, &mut self.out);
+            }
             ToShard::Stop => self.stopping = true,
         }
         self.end_batch(input_count, now);
     }
 
-    /// Writes the streams, and tells all shards of those that have ended: any of them may hold a
-    /// subscription that came over one. False when none has ended.
+    /// Writes the streams, and tells all shards of those that are full or have ended: any of them
+    /// may hold a subscription that came over one. False when there was none.
     fn finish_streams(&mut self, now: Time) -> bool {
         let closed = self.ports.finish_streams(&self.poller, now);
+        let fullness = self.ports.take_fullness();
+        for &(connection, peer, is_full) in &fullness {
+            let input = Input::ConnectionFull { connection, peer, is_full };
+            self.shard.handle(input, now, &mut self.out);
+            self.mesh.send_all(|| ToShard::ConnectionFull(connection, peer, is_full));
+        }
         for connection in &closed {
             self.shard.handle(Input::ConnectionClosed(*connection), now, &mut self.out);
             self.mesh.send_all(|| ToShard::ConnectionClosed(*connection));
         }
         self.flush(now);
-        !closed.is_empty()
+        !closed.is_empty() || !fullness.is_empty()
     }
 
     /// Hands stream messages to the executors that hold their connections.

@@ -81,7 +81,7 @@ fn losses(ports: &Ports, mesh: &Mesh, control: &Outbox<FromShard>, counts: LoopC
     let mut losses = Losses {
         no_port_count,
         stream_refused_count: streams.refused_count,
-        stream_slow_count: streams.slow_count,
+        stream_slow_count: streams.slow_count + streams.overrun_count + streams.crowded_count,
         stream_message_dropped_count: streams.message_dropped_count,
         event_dropped_count: counts.event_dropped_count,
         queue_full_count: mesh.waiting().1 + control.waited_count(),
