@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lampfield_wire::{
     Body, Essentials, Event, HeaderName, Message, NameAddr, SuppressIfMatch, UriParts, UserBuffer,
-    decode_user, parse_expires, split_uri,
+    Via, decode_user, parse_expires, split_uri,
 };
 
 use crate::Time;
@@ -23,6 +23,7 @@ use crate::flow::Flow;
 use crate::pace::gap_of_event;
 use crate::package::Package;
 use crate::respond::Answer;
+use crate::subscribe::Request;
 
 /// The format of a package when the request names none.
 const fn default_format(package: Package) -> Format {
@@ -51,9 +52,11 @@ pub(crate) struct Basics<'a> {
     pub(crate) call_id: &'a [u8],
     pub(crate) from: NameAddr<'a>,
     pub(crate) from_tag: &'a [u8],
-    pub(crate) to: NameAddr<'a>,
+    /// Our tag, if it stands in a dialog.
+    pub(crate) to_tag: Option<&'a [u8]>,
     pub(crate) cseq: u32,
-    pub(crate) branch: &'a [u8],
+    /// The topmost.
+    pub(crate) via: Via<'a>,
     /// The sender understands resource lists (RFC 4662).
     pub(crate) knows_lists: bool,
     /// The state it has already (RFC 5839).
@@ -76,9 +79,9 @@ pub(crate) fn basics<'a>(request: &Message<'a>) -> Result<Basics<'a>, Answer> {
         call_id,
         from_tag,
         from,
-        to,
+        to_tag: to.tag(),
         cseq,
-        branch: via.branch.unwrap_or_default(),
+        via,
         knows_lists: essentials.supports_eventlist,
         suppress: essentials.suppress_if_match.and_then(|tag| SuppressIfMatch::parse(tag).ok()),
         body,
@@ -112,17 +115,15 @@ pub(crate) fn find_endpoint(
 pub(crate) fn identify<'c>(
     config: &'c Config,
     authenticator: &mut Authenticator,
-    request: &Message<'_>,
-    from: &NameAddr<'_>,
-    flow: Flow,
+    request: &Request<'_, '_>,
     now: Time,
 ) -> Result<Peer<'c>, Answer> {
-    let Some(id) = find_endpoint(config, from, flow) else {
+    let Some(id) = request.claimed else {
         return Err(refuse_stranger(config, authenticator, now));
     };
     let endpoint = &config.endpoints[id.0 as usize];
     let Some(auth) = &endpoint.auth else { return Ok(Peer { id, endpoint }) };
-    match authenticator.verify(request, auth, now) {
+    match authenticator.verify(request.message, auth, now) {
         Verdict::Proven => Ok(Peer { id, endpoint }),
         verdict => {
             let algorithms = auth.secrets.iter().map(|secret| secret.algorithm);

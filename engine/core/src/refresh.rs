@@ -30,15 +30,7 @@ impl Shard {
     ) -> Result<Accepted, Answer> {
         let config = std::sync::Arc::clone(&self.config);
         let message = request.message;
-        let from = &request.basics.from;
-        let peer = admission::identify(
-            &config,
-            &mut self.authenticator,
-            message,
-            from,
-            request.flow,
-            now,
-        )?;
+        let peer = admission::identify(&config, &mut self.authenticator, request, now)?;
         let subscription = &self.subscriptions[slot];
         if peer.id != subscription.endpoint {
             return Err(Answer::new(403, "Forbidden"));

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lampfield_wire::{HeaderName, Message, NameAddr, Via};
 
+use crate::admission::Basics;
 use crate::auth::shorten_challenges;
 use crate::flow::{Flow, Transport};
 use crate::tag::Tag;
@@ -56,24 +57,45 @@ impl Answer {
     }
 }
 
+/// What an answer needs of its request besides texts it repeats.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// The topmost Via; `None` if it cannot be read.
+    via: Option<Via<'a>>,
+    has_to_tag: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// Of a request that may lack anything.
+    pub(crate) fn read(request: &Message<'a>) -> Self {
+        let via = request.values(HeaderName::Via).next();
+        let to = NameAddr::parse(request.header(HeaderName::To).unwrap_or_default());
+        Self {
+            via: via.and_then(|via| Via::parse(via).ok()),
+            has_to_tag: to.is_ok_and(|to| to.tag().is_some()),
+        }
+    }
+}
+
+impl<'a> From<&Basics<'a>> for Asked<'a> {
+    fn from(basics: &Basics<'a>) -> Self {
+        Self { via: Some(basics.via), has_to_tag: basics.to_tag.is_some() }
+    }
+}
+
 /// Where an answer goes: along the connection, else to the source address; to the source port if
 /// the request asks so with `rport` or `force_rport` is set, else to the port of its Via.
-pub(crate) fn reply_flow(flow: Flow, request: &Message<'_>, force_rport: bool) -> Flow {
+pub(crate) fn reply_flow(flow: Flow, asked: &Asked<'_>, force_rport: bool) -> Flow {
     if flow.transport != Transport::Udp || force_rport {
         return flow;
     }
-    match top_via(request) {
+    match asked.via {
         Some(via) if via.rport.is_none() => {
             let port = via.port.unwrap_or(5060);
             Flow { peer: SocketAddr::new(flow.peer.ip(), port), ..flow }
         }
         _ => flow,
     }
-}
-
-/// The topmost Via of a message.
-pub(crate) fn top_via<'a>(message: &Message<'a>) -> Option<Via<'a>> {
-    Via::parse(message.values(HeaderName::Via).next()?).ok()
 }
 
 /// How a response is written.
@@ -93,6 +115,7 @@ enum Form<'a> {
 fn write_response(
     out: &mut Vec<u8>,
     request: &Message<'_>,
+    asked: Asked<'_>,
     flow: Flow,
     answer: &Answer,
     form: Form<'_>,
@@ -105,11 +128,11 @@ fn write_response(
     out.extend_from_slice(b"SIP/2.0 ");
     out.extend_from_slice(itoa::Buffer::new().format(answer.status).as_bytes());
     push(out, &[b" ", answer.reason.as_bytes(), b"\r\n"]);
-    write_vias(out, request, via, flow.peer);
+    write_vias(out, request, via, asked, flow.peer);
     let header = |name| request.header(name).unwrap_or_default();
     push(out, &[from.as_bytes(), header(HeaderName::From), b"\r\n"]);
     push(out, &[to.as_bytes(), header(HeaderName::To)]);
-    if !has_tag(header(HeaderName::To)) {
+    if !asked.has_to_tag {
         out.extend_from_slice(b";tag=");
         match answer.tag {
             Some(tag) => tag.write(out),
@@ -143,6 +166,7 @@ fn write_response(
 pub(crate) fn response_within(
     bytes_max: usize,
     request: &Message<'_>,
+    asked: Asked<'_>,
     flow: Flow,
     answer: &Answer,
     server: &str,
@@ -154,7 +178,7 @@ pub(crate) fn response_within(
         // What an answer repeats is shorter than its request.
         let bytes = request.len() + answer.headers.len() + server.len() + HEADERS_BYTES;
         let mut out = Vec::with_capacity(bytes.min(bytes_max));
-        write_response(&mut out, request, flow, answer, form, stateless);
+        write_response(&mut out, request, asked, flow, answer, form, stateless);
         (out.len() <= bytes_max).then_some(out)
     })
 }
@@ -165,16 +189,36 @@ pub(crate) fn push_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
+/// Appends an address, an IPv6 one without brackets.
+fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    let IpAddr::V4(ip) = ip else { return push_text(out, format_args!("{ip}")) };
+    for (at, octet) in ip.octets().into_iter().enumerate() {
+        if at > 0 {
+            out.push(b'.');
+        }
+        out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+    }
+}
+
+/// Appends address and port, as a URI has them.
+pub(crate) fn push_address(out: &mut Vec<u8>, address: SocketAddr) {
+    let SocketAddr::V4(_) = address else { return push_text(out, format_args!("{address}")) };
+    push_ip(out, address.ip());
+    push(out, &[b":", itoa::Buffer::new().format(address.port()).as_bytes()]);
+}
+
 fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
     parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
-fn has_tag(to: &[u8]) -> bool {
-    NameAddr::parse(to).is_ok_and(|to| to.tag().is_some())
-}
-
 /// The Via lines of the request; the topmost value gains `received` and `rport`.
-fn write_vias(out: &mut Vec<u8>, request: &Message<'_>, name: &str, source: SocketAddr) {
+fn write_vias(
+    out: &mut Vec<u8>,
+    request: &Message<'_>,
+    name: &str,
+    asked: Asked<'_>,
+    source: SocketAddr,
+) {
     for (index, line) in request.headers(HeaderName::Via).enumerate() {
         out.extend_from_slice(name.as_bytes());
         if index > 0 {
@@ -184,13 +228,13 @@ fn write_vias(out: &mut Vec<u8>, request: &Message<'_>, name: &str, source: Sock
         let top = lampfield_wire::split_list(line).next().unwrap_or(line);
         // `top` lies inside `line`; what follows it is copied behind the two parameters.
         let end = top.as_ptr() as usize + top.len() - line.as_ptr() as usize;
-        write_top_via(out, top, source);
+        write_top_via(out, top, asked.via, source);
         push(out, &[&line[end..], b"\r\n"]);
     }
 }
 
-fn write_top_via(out: &mut Vec<u8>, top: &[u8], source: SocketAddr) {
-    let Ok(via) = Via::parse(top) else {
+fn write_top_via(out: &mut Vec<u8>, top: &[u8], via: Option<Via<'_>>, source: SocketAddr) {
+    let Some(via) = via else {
         out.extend_from_slice(top);
         return;
     };
@@ -204,7 +248,8 @@ fn write_top_via(out: &mut Vec<u8>, top: &[u8], source: SocketAddr) {
     }
     out.extend_from_slice(rest);
     if via.rport.is_some() || !is_same_host(via.host, source.ip()) {
-        push_text(out, format_args!(";received={}", source.ip().to_canonical()));
+        out.extend_from_slice(b";received=");
+        push_ip(out, source.ip().to_canonical());
     }
 }
 
@@ -252,11 +297,12 @@ mod tests {
         let mut out = Vec::new();
         let answer = Answer::new(200, "OK").with("Expires", 5);
         let salt = ahash::RandomState::with_seeds(1, 2, 3, 4);
-        write_response(&mut out, &request, flow, &answer, Form::Full { server: "lf" }, &salt);
+        let (asked, form) = (Asked::read(&request), Form::Full { server: "lf" });
+        write_response(&mut out, &request, asked, flow, &answer, form, &salt);
         format!(
             "{} -> {}",
             String::from_utf8(out).expect("text"),
-            reply_flow(flow, &request, false).peer
+            reply_flow(flow, &asked, false).peer
         )
     }
 

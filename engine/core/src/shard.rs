@@ -8,7 +8,7 @@ use lampfield_wire::{ACCEPTED_ENCODINGS, Framing, HeaderName, Message, ScanError
 use crate::admission::{self, ACCEPT, ALLOW, ALLOW_EVENTS, SUPPORTED};
 use crate::auth::Authenticator;
 use crate::command::{self, Command, Reply};
-use crate::config::{Config, Dialect};
+use crate::config::{Config, Dialect, EndpointId};
 use crate::dialplan::Hint;
 use crate::ended::Ended;
 use crate::extension::{ExtensionKey, Extensions};
@@ -21,7 +21,7 @@ use crate::notify::SharedRun;
 use crate::pace::Paces;
 use crate::placement::{Placement, ShardId};
 use crate::publication::{Publications, Published};
-use crate::respond::{self, Answer};
+use crate::respond::{self, Answer, Asked};
 use crate::rls::Parts;
 use crate::salvage;
 use crate::slab::Slab;
@@ -296,8 +296,9 @@ impl Shard {
         let Ok(request) = Message::scan(&request, Framing::Datagram) else { return };
         self.stats.counters.request_refused += 1;
         let answer = salvage::refusal(&error);
-        let (reply, salt) = (respond::reply_flow(flow, &request, false), &self.hasher);
-        match respond::response_within(bytes.len(), &request, flow, &answer, "", salt) {
+        let (asked, salt) = (Asked::read(&request), &self.hasher);
+        let reply = respond::reply_flow(flow, &asked, false);
+        match respond::response_within(bytes.len(), &request, asked, flow, &answer, "", salt) {
             Some(written) => out.message(reply, |out| out.extend_from_slice(&written)),
             None => self.stats.counters.response_withheld += 1,
         }
@@ -319,14 +320,20 @@ impl Shard {
             Ok(basics) => basics,
             Err(answer) => {
                 self.stats.counters.message_malformed += 1;
-                return self.respond(flow, message, answer, out);
+                let from = message.header(HeaderName::From).unwrap_or_default();
+                let from = lampfield_wire::NameAddr::parse(from).ok();
+                let claimed =
+                    from.and_then(|from| admission::find_endpoint(&self.config, &from, flow));
+                return self.respond(flow, message, Asked::read(message), claimed, answer, out);
             }
         };
-        let request = Request { message, basics, flow, bytes };
+        let claimed = admission::find_endpoint(&self.config, &basics.from, flow);
+        let asked = Asked::from(&basics);
+        let request = Request { message, basics, flow, bytes, claimed };
         let outcome = match method {
             b"SUBSCRIBE" => {
                 self.stats.counters.subscribe_in += 1;
-                match basics.to.tag() {
+                match basics.to_tag {
                     None => self.subscribe(&request, now, out),
                     Some(_) => self.subscribe_in_dialog(&request, now, out),
                 }
@@ -336,9 +343,9 @@ impl Shard {
         };
         match outcome {
             Outcome::Forwarded => {}
-            Outcome::Answer(answer) => self.respond(flow, message, answer, out),
+            Outcome::Answer(answer) => self.respond(flow, message, asked, claimed, answer, out),
             Outcome::AnswerAndNotify(answer, slot) => {
-                self.respond(flow, message, answer, out);
+                self.respond(flow, message, asked, claimed, answer, out);
                 self.kick(slot, now, out);
             }
         }
@@ -346,10 +353,8 @@ impl Shard {
 
     /// Requests other than SUBSCRIBE.
     fn other_method(&mut self, request: &Request<'_, '_>, method: &[u8], now: Time) -> Answer {
-        let from = &request.basics.from;
-        let (config, message) = (Arc::clone(&self.config), request.message);
-        let peer =
-            admission::identify(&config, &mut self.authenticator, message, from, request.flow, now);
+        let config = Arc::clone(&self.config);
+        let peer = admission::identify(&config, &mut self.authenticator, request, now);
         match (method, peer) {
             // Phones and proxies ask for OPTIONS to keep a binding open: no credentials needed.
             (b"OPTIONS", Err(_)) => Answer::new(200, "OK"),
@@ -371,17 +376,15 @@ impl Shard {
         &mut self,
         flow: Flow,
         request: &Message<'_>,
+        asked: Asked<'_>,
+        claimed: Option<EndpointId>,
         mut answer: Answer,
         out: &mut Outputs,
     ) {
         self.stats.counters.request_refused += u64::from(answer.status >= 400);
-        let from = request.header(HeaderName::From).unwrap_or_default();
-        let endpoint = lampfield_wire::NameAddr::parse(from)
-            .ok()
-            .and_then(|from| admission::find_endpoint(&self.config, &from, flow))
-            .map(|id| &self.config.endpoints[id.0 as usize]);
+        let endpoint = claimed.map(|id| &self.config.endpoints[id.0 as usize]);
         let is_asterisk = endpoint.is_some_and(|e| e.dialect == Dialect::Asterisk);
-        let reply = respond::reply_flow(flow, request, is_asterisk);
+        let reply = respond::reply_flow(flow, &asked, is_asterisk);
         if let Some(tag) = answer.tag {
             let user = if is_asterisk { None } else { Some(tag) };
             push_contact(&mut answer.headers, flow, user);
@@ -396,7 +399,7 @@ impl Shard {
         let may_be_long = is_proven || flow.transport != Transport::Udp;
         let bytes_max = if may_be_long { usize::MAX } else { request.len() };
         let salt = &self.hasher;
-        match respond::response_within(bytes_max, request, flow, &answer, server, salt) {
+        match respond::response_within(bytes_max, request, asked, flow, &answer, server, salt) {
             Some(written) => out.message(reply, |out| out.extend_from_slice(&written)),
             None => self.stats.counters.response_withheld += 1,
         }
@@ -410,7 +413,7 @@ fn push_contact(headers: &mut Vec<u8>, flow: Flow, user: Option<Tag>) {
         tag.write(headers);
         headers.push(b'@');
     }
-    respond::push_text(headers, format_args!("{}", flow.local));
+    respond::push_address(headers, flow.local);
     if flow.transport == Transport::Tcp {
         headers.extend_from_slice(b";transport=tcp");
     }

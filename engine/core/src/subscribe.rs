@@ -9,7 +9,7 @@ use lampfield_wire::{HeaderName, Message, NameAddr, UserBuffer, split_uri};
 
 use crate::admission::{self, Basics, Peer, Wanted};
 use crate::body::escape_into;
-use crate::config::{Dialect, Endpoint};
+use crate::config::{Dialect, Endpoint, EndpointId};
 use crate::extension::ExtensionId;
 use crate::flow::Flow;
 use crate::index::push_dense;
@@ -31,6 +31,8 @@ pub(crate) struct Request<'m, 'a> {
     pub(crate) basics: Basics<'a>,
     pub(crate) flow: Flow,
     pub(crate) bytes: &'a [u8],
+    /// The endpoint it claims to come from, whatever it proves.
+    pub(crate) claimed: Option<EndpointId>,
 }
 
 /// What became of a request.
@@ -69,14 +71,7 @@ impl Shard {
     ) -> Outcome {
         let config = std::sync::Arc::clone(&self.config);
         let (message, basics) = (request.message, &request.basics);
-        let peer = match admission::identify(
-            &config,
-            &mut self.authenticator,
-            message,
-            &basics.from,
-            request.flow,
-            now,
-        ) {
+        let peer = match admission::identify(&config, &mut self.authenticator, request, now) {
             Ok(peer) => peer,
             Err(answer) => return Outcome::Answer(answer),
         };
@@ -155,8 +150,8 @@ impl Shard {
     }
 
     fn request_key(&self, request: &Request<'_, '_>) -> RequestKey {
-        let Basics { call_id, from_tag, cseq, branch, .. } = request.basics;
-        self.transactions.key(call_id, from_tag, cseq, branch)
+        let Basics { call_id, from_tag, cseq, via, .. } = request.basics;
+        self.transactions.key(call_id, from_tag, cseq, via.branch.unwrap_or_default())
     }
 
     /// A request that came before: answered as then, or as one that took two paths.
@@ -354,7 +349,7 @@ impl Shard {
     ) -> Outcome {
         let basics = &request.basics;
         let unknown = || Outcome::Answer(Answer::new(481, "Call/Transaction Does Not Exist"));
-        let Some(tag) = basics.to.tag().and_then(Tag::read) else { return unknown() };
+        let Some(tag) = basics.to_tag.and_then(Tag::read) else { return unknown() };
         let owner = self.placement.shard_of_partition(tag.partition);
         if owner != self.id {
             self.forward(owner, request.flow, request.bytes, out);

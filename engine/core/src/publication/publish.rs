@@ -73,14 +73,7 @@ impl Shard {
     ) -> Outcome {
         self.stats.counters.publish_in += 1;
         let config = Arc::clone(&self.config);
-        let peer = admission::identify(
-            &config,
-            &mut self.authenticator,
-            request.message,
-            &request.basics.from,
-            request.flow,
-            now,
-        );
+        let peer = admission::identify(&config, &mut self.authenticator, request, now);
         let offered = peer.and_then(|peer| Ok((peer, self.offered(request, &peer)?)));
         let (peer, offered) = match offered {
             Ok(offered) => offered,
