@@ -171,12 +171,15 @@ const fn view(format: Format) -> View<'static> {
 
 fn patch(format: Format) -> Step {
     let (view, presence) = (view(format), Presence::default());
-    let mut body = Body::render(&view, &Shown { state: ExtensionState::Idle, presence: &presence });
+    let mut body = Body::render(
+        &view,
+        &Shown { state: ExtensionState::Idle, presence: &presence, mailboxes: None },
+    );
     let mut is_idle = true;
     repeat(move || {
         is_idle = !is_idle;
         let state = if is_idle { ExtensionState::Idle } else { ExtensionState::InUse };
-        let shown = Shown { state, presence: &presence };
+        let shown = Shown { state, presence: &presence, mailboxes: None };
         assert!(body.update(&view, black_box(&shown)).changed());
     })
 }
@@ -184,14 +187,14 @@ fn patch(format: Format) -> Step {
 fn render() -> Step {
     let (view, presence) = (view(Format::DialogInfo), Presence::default());
     repeat(move || {
-        let shown = Shown { state: ExtensionState::InUse, presence: &presence };
+        let shown = Shown { state: ExtensionState::InUse, presence: &presence, mailboxes: None };
         black_box(Body::render(black_box(&view), &shown));
     })
 }
 
 fn copy() -> Step {
     let presence = Presence::default();
-    let shown = Shown { state: ExtensionState::InUse, presence: &presence };
+    let shown = Shown { state: ExtensionState::InUse, presence: &presence, mailboxes: None };
     let body = Body::render(&view(Format::DialogInfo), &shown);
     let mut out = Vec::new();
     repeat(move || {

@@ -30,18 +30,20 @@ const fn default_format(package: Package) -> Format {
     match package {
         Package::Presence => Format::Pidf,
         Package::Dialog => Format::DialogInfo,
+        Package::MessageSummary => Format::MessageSummary,
     }
 }
 
 /// Value of Allow-Events.
-pub(crate) const ALLOW_EVENTS: &str = "presence, dialog";
+pub(crate) const ALLOW_EVENTS: &str = "presence, dialog, message-summary";
 /// Value of Allow.
 pub(crate) const ALLOW: &str = "OPTIONS, SUBSCRIBE, PUBLISH";
 /// Extensions a request may require: RFC 4662 and RFC 5367.
 const KNOWN_EXTENSIONS: [&str; 2] = ["eventlist", crate::rls::RECIPIENT_LIST_SUBSCRIBE];
 /// Value of Accept in an answer to OPTIONS.
 pub(crate) const ACCEPT: &str = "application/pidf+xml, application/xpidf+xml, \
-     application/cpim-pidf+xml, application/dialog-info+xml, multipart/related, \
+     application/cpim-pidf+xml, application/dialog-info+xml, \
+     application/simple-message-summary, multipart/related, \
      application/rlmi+xml, application/resource-lists+xml";
 /// Value of Supported in an answer to OPTIONS.
 pub(crate) const SUPPORTED: &str = "eventlist, recipient-list-subscribe";
@@ -307,15 +309,16 @@ fn negotiate(request: &Message<'_>, package: Package, count_max: usize) -> Optio
     let is_container = |value: &&[u8]| {
         [&b"multipart/related"[..], b"application/rlmi+xml"].contains(value) || value.is_empty()
     };
+    // Messages and states are different data: neither can be shown as the other.
+    let is_messages = |format| format == Format::MessageSummary;
     let mut values =
         request.values(HeaderName::Accept).take(count_max).filter(|v| !is_container(v)).peekable();
     if values.peek().is_none() {
         return Some(default_format(package));
     }
     values.find_map(|value| {
-        [Format::Pidf, Format::Xpidf, Format::CpimPidf, Format::DialogInfo]
-            .into_iter()
-            .find(|format| format.content_type().as_bytes() == value)
+        let found = Format::ALL.into_iter().find(|f| f.content_type().as_bytes() == value);
+        found.filter(|format| is_messages(*format) == (package == Package::MessageSummary))
     })
 }
 
@@ -365,7 +368,7 @@ pub(crate) fn entity_of(
 }
 
 /// Escapes what a user part may not hold (RFC 3261 section 25.1: `user`).
-fn escape_user(user: &str) -> String {
+pub(crate) fn escape_user(user: &str) -> String {
     let mut out = String::with_capacity(user.len());
     for byte in user.bytes() {
         match byte {
@@ -411,6 +414,13 @@ mod tests {
             (Dialog, &[pidf], Some(Pidf)),
             (Dialog, &[lists], Some(DialogInfo)),
             (Presence, &["application/simple-message-summary"], None),
+            (Package::MessageSummary, &[], Some(Format::MessageSummary)),
+            (
+                Package::MessageSummary,
+                &[pidf, "application/simple-message-summary"],
+                Some(Format::MessageSummary),
+            ),
+            (Package::MessageSummary, &[pidf], None),
         ] {
             assert_eq!(negotiated(package, accept), want, "{package:?} {accept:?}");
         }

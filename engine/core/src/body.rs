@@ -9,11 +9,14 @@
 //! and indentation of that product's traffic (padding apart), `rfc` is valid against the schemas
 //! of RFC 3863, 4235, 4479 and 4480. Each format's module says where they differ.
 //!
-//! All texts are XML-escaped, characters that XML cannot carry are replaced by U+FFFD, and a text
+//! Waiting messages are lines of text (`message_summary`): nothing there is padded or patched.
+//!
+//! All other texts are XML-escaped, characters that XML cannot carry are replaced by U+FFFD, and a text
 //! ends at 1023 bytes, counted after escaping.
 
 mod dialog_info;
 mod display;
+mod message_summary;
 mod pidf;
 mod template;
 mod text;
@@ -22,7 +25,7 @@ mod xpidf;
 use template::{Misfit, Template, Value};
 
 use crate::config::Dialect;
-use crate::state::{ExtensionState, Presence};
+use crate::state::{ExtensionState, Messages, Presence};
 
 /// A body format. XPIDF and CPIM-PIDF are one document under two names.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -36,9 +39,15 @@ pub enum Format {
     CpimPidf,
     /// RFC 4235.
     DialogInfo,
+    /// RFC 3842.
+    MessageSummary,
 }
 
 impl Format {
+    /// Every format.
+    pub const ALL: [Self; 5] =
+        [Self::Pidf, Self::Xpidf, Self::CpimPidf, Self::DialogInfo, Self::MessageSummary];
+
     /// The media type.
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -46,6 +55,7 @@ impl Format {
             Self::Xpidf => "application/xpidf+xml",
             Self::CpimPidf => "application/cpim-pidf+xml",
             Self::DialogInfo => "application/dialog-info+xml",
+            Self::MessageSummary => "application/simple-message-summary",
         }
     }
 }
@@ -74,6 +84,17 @@ pub struct Shown<'a> {
     pub state: ExtensionState,
     /// Presence of the extension.
     pub presence: &'a Presence,
+    /// Its mailboxes; `None` if it has none.
+    pub mailboxes: Option<ShownMailboxes<'a>>,
+}
+
+/// What is shown of mailboxes.
+#[derive(Clone, Copy, Debug)]
+pub struct ShownMailboxes<'a> {
+    /// The messages in all of them.
+    pub messages: Messages,
+    /// The extension to call for them.
+    pub voicemail_extension: Option<&'a str>,
 }
 
 /// What [`Body::update`] had to do.
@@ -115,6 +136,7 @@ impl Body {
             Format::Pidf => pidf::render(view, shown),
             Format::Xpidf | Format::CpimPidf => xpidf::render(view, shown),
             Format::DialogInfo => dialog_info::render(view, shown),
+            Format::MessageSummary => message_summary::render(view, shown),
         };
         Self { template, serial: 0 }
     }
@@ -126,6 +148,7 @@ impl Body {
             Format::Pidf => self.patch(pidf::values(view, shown)),
             Format::Xpidf | Format::CpimPidf => self.patch(xpidf::values(view, shown)),
             Format::DialogInfo => self.patch([dialog_info::value(view, shown)]),
+            Format::MessageSummary => return self.replace(message_summary::render(view, shown)),
         };
         match patched {
             Ok(false) => Update::Unchanged,
@@ -161,6 +184,14 @@ impl Body {
     /// As [`Body::write_for`], without padding.
     pub fn write_dense_for(&self, version: u32, watcher_uri: &[u8], out: &mut Vec<u8>) {
         self.template.write_dense_for(version, watcher_uri, out);
+    }
+
+    fn replace(&mut self, template: Template) -> Update {
+        if self.template.is_same(&template) {
+            return Update::Unchanged;
+        }
+        self.template = template;
+        Update::Rendered
     }
 
     fn patch<'a>(&mut self, values: impl IntoIterator<Item = Value<'a>>) -> Result<bool, Misfit> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::config::{Combination, Config};
 use crate::dialplan::{Found, Hint, is_name};
+use crate::mailbox;
 use crate::placement::TenantId;
 use crate::publication::source_name;
 
@@ -15,8 +16,21 @@ impl Config {
     /// Finds the hint of an extension as its watchers see it: that of the dialplan, combined with
     /// publications as the tenant wants it.
     pub fn find_hint(&self, tenant: TenantId, context: &str, exten: &str) -> Option<Found> {
-        let found = self.dialplan.find(tenant, context, exten);
+        let found = self.find_configured(tenant, context, exten);
         self.combine(tenant, context, exten, found)
+    }
+
+    /// The hint of an extension, or the mailboxes of an address of record, as configured.
+    pub(crate) fn find_configured(
+        &self,
+        tenant: TenantId,
+        context: &str,
+        exten: &str,
+    ) -> Option<Found> {
+        match context {
+            mailbox::CONTEXT => self.mailboxes.find(tenant, exten),
+            _ => self.dialplan.find(tenant, context, exten),
+        }
     }
 
     /// The hint found for an extension, combined with publications.

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::dialplan::Hint;
 use crate::placement::{ShardId, TenantId};
 use crate::record::Record;
-use crate::state::{DeviceState, ExtensionState, Presence};
+use crate::state::{DeviceState, ExtensionState, Messages, Presence};
 use crate::stats::Stats;
 
 /// A change asked for from outside.
@@ -36,6 +36,15 @@ pub enum Command {
         /// The value as it was written, kept for listings (`away,dXA=,,e`).
         written: Arc<str>,
     },
+    /// Counts the messages of a mailbox. To the owner of `mailbox`.
+    SetMailbox {
+        /// Whose mailbox.
+        tenant: TenantId,
+        /// Its source ([`crate::mailbox::mailbox_source`]), as `MWI:2000@default`.
+        mailbox: Arc<str>,
+        /// Its messages; `None` if it is no more.
+        messages: Option<Messages>,
+    },
     /// Takes over a new configuration; subscriptions whose extension still exists are untouched.
     /// To every shard.
     Reload(Arc<Config>),
@@ -58,6 +67,8 @@ pub enum Query {
     Devices(TenantId),
     /// All presentities ever set. To every shard.
     Presences(TenantId),
+    /// All mailboxes whose messages were counted. To every shard.
+    Mailboxes(TenantId),
     /// One extension, instantiated if a pattern or range matches. To the owner of the hint found.
     Extension {
         /// Whose extension.
@@ -119,6 +130,8 @@ pub enum Answer {
     /// To [`Query::Presence`] (one row, or none if no provider supplies it) and
     /// [`Query::Presences`].
     Presences(Vec<PresenceRow>),
+    /// To [`Query::Mailboxes`].
+    Mailboxes(Vec<MailboxRow>),
     /// To [`Query::Extension`] (one row or none) and [`Query::Extensions`].
     Extensions(Vec<ExtensionRow>),
     /// To [`Query::Explain`]; `None` if the shard has no such extension.
@@ -173,6 +186,15 @@ pub struct PresenceRow {
     pub presence: Presence,
     /// The value as it was written; empty if never set.
     pub written: Arc<str>,
+}
+
+/// A mailbox as a shard knows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MailboxRow {
+    /// Its name, as `2000@default`.
+    pub mailbox: Arc<str>,
+    /// Its messages.
+    pub messages: Messages,
 }
 
 /// An extension as a shard knows it.
@@ -252,6 +274,8 @@ pub struct PublicationRow {
     pub device: Option<DeviceState>,
     /// What it says of the presence, if anything: state, subtype, message.
     pub presence: Option<Presence>,
+    /// What it says of waiting messages, if anything.
+    pub messages: Option<Messages>,
 }
 
 /// The members of a list subscription.
@@ -323,6 +347,15 @@ pub enum Event {
         device: Arc<str>,
         /// Its state.
         state: DeviceState,
+    },
+    /// The messages of a mailbox changed.
+    MessageWaiting {
+        /// Whose mailbox.
+        tenant: TenantId,
+        /// Its name, as `2000@default`.
+        mailbox: Arc<str>,
+        /// Its messages; none if it is no more.
+        messages: Messages,
     },
     /// The device state of a hint changed, or rings again; `None`: the hint was removed.
     ExtensionStatus {

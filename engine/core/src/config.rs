@@ -8,6 +8,8 @@ use crate::dialplan::Dialplan;
 use crate::digest::{Algorithm, Secret};
 use crate::limits::Limits;
 use crate::list::Lists;
+use crate::mailbox::{self, Mailboxes};
+use crate::package::Package;
 use crate::placement::TenantId;
 use crate::provider::Providers;
 
@@ -24,6 +26,8 @@ pub struct Config {
     pub dialplan: Dialplan,
     /// Resource lists of all tenants.
     pub lists: Lists,
+    /// Addresses of record with mailboxes, of all tenants.
+    pub mailboxes: Mailboxes,
     /// Who supplies device and presence states.
     pub providers: Providers,
     /// Text of `Server` and `User-Agent`.
@@ -136,6 +140,14 @@ impl Endpoint {
     /// The context subscriptions are looked up in.
     pub fn hint_context(&self) -> &Arc<str> {
         self.subscribe_context.as_ref().unwrap_or(&self.context)
+    }
+
+    /// The context what it names is looked up in, by package.
+    pub(crate) fn context_of(&self, package: Package) -> &str {
+        match package {
+            Package::MessageSummary => mailbox::CONTEXT,
+            _ => self.hint_context(),
+        }
     }
 
     /// Whether it may publish about anybody.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::Time;
-use crate::body::{Body, Format, Shown, View};
+use crate::body::{Body, Format, Shown, ShownMailboxes, View};
 use crate::config::Dialect;
 use crate::dialplan::Hint;
 use crate::fanout::Round;
@@ -13,7 +13,9 @@ use crate::placement::TenantId;
 use crate::rls::Attachment;
 use crate::slab::Slab;
 use crate::source::{LinkId, Links};
-use crate::state::{DeviceAggregate, DeviceState, ExtensionState, Presence, PresenceState};
+use crate::state::{
+    DeviceAggregate, DeviceState, ExtensionState, Messages, Presence, PresenceState,
+};
 
 /// A slot of [`Extensions`].
 pub(crate) type ExtensionId = u32;
@@ -40,6 +42,8 @@ pub(crate) struct Extension {
     pub(crate) is_told: bool,
     pub(crate) state: ExtensionState,
     pub(crate) presence: Presence,
+    /// What waits in its mailboxes; `None` if it has none.
+    pub(crate) messages: Option<Box<Messages>>,
     pub(crate) changed_at: Time,
     pub(crate) groups: Vec<Group>,
     pub(crate) watcher_count: u32,
@@ -118,6 +122,21 @@ impl GroupView {
 pub(crate) struct Change {
     pub(crate) state: bool,
     pub(crate) presence: bool,
+    pub(crate) messages: bool,
+}
+
+impl Change {
+    pub(crate) fn is_none(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Whether documents of this format show it.
+    pub(crate) fn concerns(self, format: Format) -> bool {
+        match format {
+            Format::MessageSummary => self.messages,
+            _ => self.state || self.presence,
+        }
+    }
 }
 
 impl Extension {
@@ -145,6 +164,7 @@ impl Extension {
         let aggregate: DeviceAggregate =
             devices.iter().map(|&link| links.get(link).device).collect();
         let state = ExtensionState::from_devices(aggregate.state());
+        let messages = self.add_messages(links);
         let presences = self.counting(&self.presences, |last| {
             links.get(last).presence.state != PresenceState::NotSet
         });
@@ -155,16 +175,44 @@ impl Extension {
         let change = Change {
             state: state != self.state,
             presence: best.map_or(self.presence != Presence::default(), |b| *b != self.presence),
+            messages: self.messages != messages,
         };
+        self.messages = messages;
         self.state = state;
         if change.presence {
             // A hint that lost its presence sources shows none.
             self.presence = best.cloned().unwrap_or_default();
         }
-        if change.state || change.presence {
+        if !change.is_none() {
             self.changed_at = now;
         }
         change
+    }
+
+    /// Adds its mailboxes up.
+    fn add_messages(&self, links: &Links) -> Option<Box<Messages>> {
+        // Hardly any extension has mailboxes.
+        if self.devices.iter().all(|&link| links.get(link).messages.is_none()) {
+            return None;
+        }
+        let counting = self.counting(&self.devices, |last| links.get(last).messages.is_some());
+        let counted = counting.iter().filter_map(|&link| links.get(link).messages.as_deref());
+        counted.fold(None, |sum: Option<Box<Messages>>, messages| {
+            let mut sum = sum.unwrap_or_default();
+            sum.add(messages);
+            Some(sum)
+        })
+    }
+
+    /// What a document shows of it in a dialect.
+    pub(crate) fn shown(&self, dialect: Dialect) -> Shown<'_> {
+        let messages = self.messages.as_deref().copied().unwrap_or_default();
+        let voicemail_extension = self.hint.voicemail_extension.as_deref();
+        Shown {
+            state: self.shown_state(dialect),
+            presence: &self.presence,
+            mailboxes: Some(ShownMailboxes { messages, voicemail_extension }),
+        }
     }
 
     /// The links that count: the last one alone where it overrules the others and says something.
@@ -183,7 +231,7 @@ impl Extension {
         if let Some(at) = self.groups.iter().position(same) {
             return Some(at as u16);
         }
-        let shown = Shown { state: self.shown_state(view.dialect), presence: &self.presence };
+        let shown = self.shown(view.dialect);
         let body = Arc::new(Body::render(&view.view(&self.exten), &shown));
         let group = Group {
             view: Some(view),

@@ -11,6 +11,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lampfield_wire::MessageCounts;
+
 use crate::config::{Dialect, EndpointId};
 use crate::dialplan::{Found, Hint};
 use crate::extension::{ExtensionId, GroupView};
@@ -19,7 +21,8 @@ use crate::pace::{Pace, gap_of_event};
 use crate::placement::TenantId;
 use crate::publication::KIND_PUBLICATION;
 use crate::record::Record;
-use crate::state::{DeviceState, Presence, PresenceState};
+use crate::source::SourceKey;
+use crate::state::{DeviceState, Messages, Presence, PresenceState};
 use crate::subscription::{
     Beginning, KEPT_FOREVER, Lifecycle, Reason, Seat, Subscription, Watched, Watching,
 };
@@ -36,6 +39,7 @@ const CSEQ_SKIP_MAX: u32 = 4_000_000;
 
 const KIND_DEVICE: u8 = b'D';
 const KIND_PRESENCE: u8 = b'P';
+const KIND_MAILBOX: u8 = b'M';
 const KIND_SUBSCRIPTION: u8 = b'S';
 const KIND_LIST: u8 = b'L';
 
@@ -69,6 +73,23 @@ impl Shard {
                 value.text(text.as_bytes());
             }
             out.records.push(record(source_key(KIND_PRESENCE, tenant, name), Some(value)));
+        }
+    }
+
+    /// Writes a mailbox's record; without messages, takes it back.
+    pub(crate) fn keep_mailbox(
+        &self,
+        (tenant, name): &SourceKey,
+        messages: Option<&Messages>,
+        out: &mut Outputs,
+    ) {
+        if self.durable {
+            let value = messages.map(|messages| {
+                let mut value = Writer::new(LAYOUT);
+                write_messages(messages, &mut value);
+                value
+            });
+            out.records.push(record(source_key(KIND_MAILBOX, *tenant, name), value));
         }
     }
 
@@ -154,8 +175,9 @@ impl Shard {
         let mut key = Reader::new(&record.key);
         let Some((layout, value)) = layout::open(value) else { return };
         match key.u8() {
-            Some(KIND_DEVICE) => self.restore_source(key, value, false, now, out),
-            Some(KIND_PRESENCE) => self.restore_source(key, value, true, now, out),
+            Some(kind @ (KIND_DEVICE | KIND_PRESENCE | KIND_MAILBOX)) => {
+                self.restore_source(kind, key, value, now, out)
+            }
             Some(KIND_PUBLICATION) => self.restore_publication(&record.key, key, value, now, out),
             Some(kind @ (KIND_SUBSCRIPTION | KIND_LIST)) => {
                 self.restore_subscription(kind, key, (layout, value), now, out)
@@ -166,15 +188,15 @@ impl Shard {
 
     fn restore_source(
         &mut self,
+        kind: u8,
         mut key: Reader<'_>,
         mut value: Reader<'_>,
-        is_presence: bool,
         now: Time,
         out: &mut Outputs,
     ) -> Option<()> {
         let tenant = TenantId(key.u16()?);
         let name: Arc<str> = std::str::from_utf8(key.bytes).ok()?.into();
-        if !is_presence {
+        if kind == KIND_DEVICE {
             // Every shard reads every state, before the subscriptions: each grows the hint itself.
             self.auto_hint(tenant, &name, false, now, out);
         }
@@ -183,13 +205,19 @@ impl Shard {
         }
         let count_max = self.config.limits.source_count_max;
         let source = self.sources.get_or_insert((tenant, name), count_max)?;
-        if is_presence {
-            let written: Arc<str> = value.str()?.into();
-            let state = PresenceState::from_token(value.str()?)?;
-            let (subtype, message) = (value.str()?.into(), value.str()?.into());
-            source.presence = Some((Presence { state, subtype, message }, written));
-        } else {
-            source.device = Some(DeviceState::from_token(value.str()?));
+        match kind {
+            KIND_PRESENCE => {
+                let written: Arc<str> = value.str()?.into();
+                let state = PresenceState::from_token(value.str()?)?;
+                let (subtype, message) = (value.str()?.into(), value.str()?.into());
+                source.presence = Some((Presence { state, subtype, message }, written));
+            }
+            KIND_MAILBOX => {
+                let messages = read_messages(&mut value)?;
+                source.device = Some(messages.device());
+                source.messages = Some(Box::new(messages));
+            }
+            _ => source.device = Some(DeviceState::from_token(value.str()?)),
         }
         let (attached, state) = (source.attached.clone(), source.state());
         self.tell(&attached, state, now, out);
@@ -321,6 +349,19 @@ impl Shard {
         self.extensions[extension].is_removed = is_removed;
         Some((endpoint.unwrap_or(EndpointId(u32::MAX)), extension, state))
     }
+}
+
+pub(crate) fn write_messages(messages: &Messages, value: &mut Writer) {
+    let MessageCounts { new, old, urgent_new, urgent_old } = messages.counts;
+    value.bytes.push(u8::from(messages.is_waiting));
+    [new, old, urgent_new, urgent_old].into_iter().for_each(|count| value.u32(count));
+}
+
+pub(crate) fn read_messages(value: &mut Reader<'_>) -> Option<Messages> {
+    let is_waiting = value.flag()?;
+    let [new, old] = [value.u32()?, value.u32()?];
+    let [urgent_new, urgent_old] = [value.u32()?, value.u32()?];
+    Some(Messages { is_waiting, counts: MessageCounts { new, old, urgent_new, urgent_old } })
 }
 
 fn record(key: Box<[u8]>, value: Option<Writer>) -> Record {

@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 use crate::command::{Answer, Command, Event, Refusal, Reply};
 use crate::config::Dialect;
 use crate::dialplan::{Found, Hint};
-use crate::extension::{Change, Extension, ExtensionId};
+use crate::extension::{Change, Extension, ExtensionId, Group};
+use crate::mailbox;
 use crate::mesh::{ShardMessage, SourceState};
 use crate::placement::{ShardId, TenantId};
 use crate::source::{Attached, SourceKey, canonical_name};
@@ -54,6 +55,9 @@ impl Shard {
             Command::SetPresence { tenant, presentity, presence, written } => self
                 .set_presence((tenant, presentity), presence, written, now, out)
                 .map(|told| (tenant, told)),
+            Command::SetMailbox { tenant, mailbox, messages } => {
+                self.set_mailbox((tenant, mailbox), messages, now, out).map(|told| (tenant, told))
+            }
             Command::Reload(_)
             | Command::Restore(_)
             | Command::ListenEvents(_)
@@ -161,7 +165,8 @@ impl Shard {
             // The table is full: its watchers see the initial state, and the counter says why.
             None => {
                 self.stats.counters.command_refused += 1;
-                SourceState { tenant: key.0, name: key.1, device: None, presence: None }
+                let (tenant, name) = key;
+                SourceState { tenant, name, device: None, presence: None, messages: None }
             }
         };
         self.tell(&[(from, serial)], state, now, out);
@@ -202,7 +207,7 @@ impl Shard {
             self.tell_control(id, change, false, out);
         }
         for at in 0..self.extensions[id].groups.len() {
-            let is_told = change != Change::default() && self.report(id, at, now, out);
+            let is_told = self.concerns(id, at, change) && self.report(id, at, now, out);
             if !is_told {
                 self.tell_parts(id, at, now, out);
             }
@@ -223,18 +228,32 @@ impl Shard {
         let extension = &mut self.extensions[id];
         let change = extension.recompute(&self.links, now);
         // A state that rings is reported again even unchanged: another caller may ring now.
-        let rings_again = !change.state && !change.presence && extension.state.rings();
-        if !change.state && !change.presence && !rings_again {
+        let rings_again = change.is_none() && extension.state.rings();
+        if change.is_none() && !rings_again {
             return;
         }
         self.tell_control(id, change, rings_again, out);
+        let change = Change { state: change.state || rings_again, ..change };
+        self.report_all(id, change, now, out);
+    }
+
+    /// Reports a change to all groups whose documents may show it.
+    fn report_all(&mut self, id: ExtensionId, change: Change, now: Time, out: &mut Outputs) {
         for at in 0..self.extensions[id].groups.len() {
-            self.report(id, at, now, out);
+            if self.concerns(id, at, change) {
+                self.report(id, at, now, out);
+            }
         }
     }
 
+    /// Whether a group's documents may show a change.
+    fn concerns(&self, id: ExtensionId, at: usize, change: Change) -> bool {
+        let view = self.extensions[id].groups[at].view.as_ref();
+        view.is_some_and(|view| change.concerns(view.format))
+    }
+
     fn tell_control(&self, id: ExtensionId, change: Change, rings_again: bool, out: &mut Outputs) {
-        if !self.listens {
+        if !self.listens || &*self.extensions[id].context == mailbox::CONTEXT {
             return;
         }
         let Extension { tenant, context, exten, hint, state, presence, .. } = &self.extensions[id];
@@ -277,15 +296,17 @@ impl Shard {
 
     /// Patches or renders a group's document. NOTIFYs in flight keep the old one.
     pub(crate) fn render(&mut self, id: ExtensionId, at: usize) -> bool {
-        use crate::body::{Shown, Update};
+        use crate::body::Update;
         let extension = &mut self.extensions[id];
-        let Some(view) = &extension.groups[at].view else { return false };
-        let state = extension.shown_state(view.dialect);
-        let Extension { exten, presence, groups, .. } = extension;
-        let group = &mut groups[at];
-        let Some(view) = &group.view else { return false };
-        let shown = Shown { state, presence };
-        let update = Arc::make_mut(&mut group.body).update(&view.view(exten), &shown);
+        // Taken out for a moment: what it shows lies in the same extension.
+        let mut groups = std::mem::take(&mut extension.groups);
+        let Group { view, body, .. } = &mut groups[at];
+        let update = view.as_ref().map(|view| {
+            let shown = extension.shown(view.dialect);
+            Arc::make_mut(body).update(&view.view(&extension.exten), &shown)
+        });
+        extension.groups = groups;
+        let Some(update) = update else { return false };
         match update {
             Update::Unchanged => {}
             Update::Patched => self.stats.counters.template_patched += 1,
@@ -302,7 +323,7 @@ impl Shard {
     }
 
     fn find_own_hint(&self, tenant: TenantId, context: &str, exten: &str) -> Option<Found> {
-        if let Some(found) = self.config.dialplan.find(tenant, context, exten) {
+        if let Some(found) = self.config.find_configured(tenant, context, exten) {
             return Some(found);
         }
         let key = (tenant, Arc::from(context), Arc::from(exten));
@@ -394,6 +415,7 @@ impl Shard {
             unknown_count: 0,
             state: ExtensionState::Unavailable,
             presence: Presence::default(),
+            messages: None,
             changed_at: now,
             groups: Vec::new(),
             watcher_count: 0,
@@ -486,8 +508,9 @@ impl Shard {
         now: Time,
         out: &mut Outputs,
     ) {
-        let before = (self.extensions[id].state, self.extensions[id].presence.clone());
         let extension = &mut self.extensions[id];
+        let before = (extension.state, extension.presence.clone(), extension.messages.clone());
+        let has_moved = extension.hint.voicemail_extension != hint.voicemail_extension;
         let (was_unknown, was_told) = (extension.unknown_count > 0, extension.is_told);
         // Kept apart: answering the last one would forget the extension under our hands.
         let asked = std::mem::take(&mut extension.asked);
@@ -502,19 +525,20 @@ impl Shard {
         extension.asked = asked;
         if extension.unknown_count > 0 {
             // `became_known` compares with what watchers were told, and tells them.
-            (self.extensions[id].state, self.extensions[id].presence) = before;
-            return;
+            let extension = &mut self.extensions[id];
+            (extension.state, extension.presence, extension.messages) = before;
+            let change = Change { messages: has_moved, ..Change::default() };
+            return self.report_all(id, change, now, out);
         }
-        let change =
-            Change { state: before.0 != extension.state, presence: before.1 != extension.presence };
+        let change = Change {
+            state: before.0 != extension.state,
+            presence: before.1 != extension.presence,
+            messages: before.2 != extension.messages || has_moved,
+        };
         if was_told {
             self.tell_control(id, change, false, out);
         }
-        if change != Change::default() {
-            for at in 0..self.extensions[id].groups.len() {
-                self.report(id, at, now, out);
-            }
-        }
+        self.report_all(id, change, now, out);
         // The new sources may be known where the old ones were not: nobody else will say so.
         if was_unknown {
             self.became_known(id, now, out);

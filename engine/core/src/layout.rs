@@ -156,9 +156,7 @@ fn state_from(number: u8) -> Option<Lifecycle> {
 }
 
 fn format_from(number: u8) -> Option<Format> {
-    [Format::Pidf, Format::Xpidf, Format::CpimPidf, Format::DialogInfo]
-        .into_iter()
-        .find(|format| *format as u8 == number)
+    Format::ALL.into_iter().find(|format| *format as u8 == number)
 }
 
 /// Little-endian numbers, and texts with their length in front.
@@ -205,7 +203,7 @@ impl<'a> Reader<'a> {
         self.take::<1>().map(|[byte]| byte)
     }
 
-    fn flag(&mut self) -> Option<bool> {
+    pub(crate) fn flag(&mut self) -> Option<bool> {
         self.u8().map(|byte| byte != 0)
     }
 

@@ -28,6 +28,7 @@ mod layout;
 mod leave;
 pub mod limits;
 pub mod list;
+pub mod mailbox;
 pub mod mesh;
 mod notifier;
 mod notify;

@@ -1,4 +1,4 @@
-//! Event packages served: RFC 3856 and RFC 4235.
+//! Event packages served: RFC 3856, RFC 4235 and RFC 3842.
 
 /// An event package.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -7,17 +7,20 @@ pub enum Package {
     Presence,
     /// `dialog`
     Dialog,
+    /// `message-summary`
+    MessageSummary,
 }
 
 impl Package {
     /// All packages.
-    pub const ALL: [Self; 2] = [Self::Presence, Self::Dialog];
+    pub const ALL: [Self; 3] = [Self::Presence, Self::Dialog, Self::MessageSummary];
 
     /// Its name in an Event header.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Presence => "presence",
             Self::Dialog => "dialog",
+            Self::MessageSummary => "message-summary",
         }
     }
 

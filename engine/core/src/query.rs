@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use lampfield_wire::MessageCounts;
+
 use crate::body::Format;
 use crate::command::{
     Answer, DeviceRow, ExplainedSource, Explanation, ExtensionRow, ListMembers, PresenceRow, Query,
@@ -9,9 +11,10 @@ use crate::command::{
 };
 use crate::dialplan::Found;
 use crate::extension::{Asked, Extension, ExtensionId};
+use crate::mailbox;
 use crate::placement::TenantId;
 use crate::source::{Source, canonical_name};
-use crate::state::Presence;
+use crate::state::{DeviceState, Messages, Presence};
 use crate::subscription::{Lifecycle, Subscription, Watching};
 use crate::texts::Text;
 use crate::{Outputs, Shard, Time};
@@ -28,6 +31,7 @@ impl Shard {
                 Answer::Presences(self.presence(tenant, &presentity).into_iter().collect())
             }
             Query::Devices(tenant) => Answer::Devices(self.devices(tenant)),
+            Query::Mailboxes(tenant) => Answer::Mailboxes(self.mailboxes(tenant)),
             Query::Presences(tenant) => Answer::Presences(self.presences(tenant)),
             Query::Extension { tenant, context, exten } => {
                 let asked = Asked::Row;
@@ -41,6 +45,7 @@ impl Shard {
                 self.extensions
                     .iter()
                     .filter(|(_, extension)| extension.tenant == tenant)
+                    .filter(|(_, extension)| &*extension.context != mailbox::CONTEXT)
                     .map(|(_, extension)| row(extension))
                     .collect(),
             ),
@@ -148,7 +153,10 @@ impl Shard {
             let link = self.links.get(link);
             let state = match is_presence {
                 true => describe(&link.presence),
-                false => link.device.token().into(),
+                false => match link.messages.as_deref() {
+                    Some(messages) => describe_messages(link.device, messages),
+                    None => link.device.token().into(),
+                },
             };
             ExplainedSource {
                 name: Arc::clone(&link.key.1),
@@ -242,6 +250,12 @@ impl Shard {
             members,
         }
     }
+}
+
+/// A mailbox's lamp and its messages in one line.
+fn describe_messages(device: DeviceState, messages: &Messages) -> Box<str> {
+    let MessageCounts { new, old, .. } = messages.counts;
+    format!("{} ({new} new, {old} old)", device.token()).into()
 }
 
 /// State, subtype and message in one line.

@@ -232,7 +232,9 @@ impl Shard {
     fn on_command(&mut self, command: Command, now: Time, out: &mut Outputs) {
         match command {
             // Nobody waits for an answer; the counter keeps what was refused.
-            Command::SetDevice { .. } | Command::SetPresence { .. } => {
+            Command::SetDevice { .. }
+            | Command::SetPresence { .. }
+            | Command::SetMailbox { .. } => {
                 let _ = self.change(command, now, out);
             }
             Command::Reload(config) => self.reload(config, now, out),

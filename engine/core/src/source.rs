@@ -14,7 +14,7 @@ use crate::mesh::SourceState;
 use crate::placement::{ShardId, TenantId};
 use crate::provider::Providers;
 use crate::slab::Slab;
-use crate::state::{DeviceState, Presence};
+use crate::state::{DeviceState, Messages, Presence};
 
 /// Names a source: whose, and which.
 pub(crate) type SourceKey = (TenantId, Arc<str>);
@@ -28,6 +28,8 @@ pub(crate) struct Source {
     pub(crate) device: Option<DeviceState>,
     /// The presence, and the value as it was written.
     pub(crate) presence: Option<(Presence, Arc<str>)>,
+    /// The messages, of a mailbox.
+    pub(crate) messages: Option<Box<Messages>>,
     /// Shards that hint at it.
     pub(crate) attached: Attached,
 }
@@ -43,11 +45,13 @@ impl Source {
             name: Arc::clone(&self.key.1),
             device: self.device,
             presence: self.presence.as_ref().map(|(presence, _)| presence.clone()),
+            messages: self.messages.as_deref().copied(),
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.device.is_none() && self.presence.is_none() && self.attached.is_empty()
+        let is_silent = self.device.is_none() && self.presence.is_none() && self.messages.is_none();
+        is_silent && self.attached.is_empty()
     }
 }
 
@@ -84,7 +88,9 @@ impl Sources {
             return None;
         }
         let attached = Attached::new();
-        let source = Source { key: key.clone(), device: None, presence: None, attached };
+        let key_kept = key.clone();
+        let source =
+            Source { key: key_kept, device: None, presence: None, messages: None, attached };
         let id = self.slab.insert(source);
         self.index.insert(key, id);
         Some(&mut self.slab[id])
@@ -121,6 +127,7 @@ pub(crate) struct Link {
     pub(crate) key: SourceKey,
     pub(crate) device: DeviceState,
     pub(crate) presence: Presence,
+    pub(crate) messages: Option<Box<Messages>>,
     /// Number of the attachment.
     pub(crate) serial: u32,
     /// False until the owner has told us the state for the first time.
@@ -170,6 +177,7 @@ impl Links {
             serial,
             device: providers.initial_device(&key.1),
             presence: Presence::default(),
+            messages: None,
             key: key.clone(),
             known: false,
             changed_at: None,
@@ -210,12 +218,16 @@ impl Links {
         let device = state.device.unwrap_or_else(|| providers.initial_device(&state.name));
         let presence = state.presence.clone().unwrap_or_default();
         let first = !link.known;
-        if !first && link.device == device && link.presence == presence {
+        let is_same = link.device == device
+            && link.presence == presence
+            && link.messages.as_deref() == state.messages.as_ref();
+        if !first && is_same {
             return None;
         }
         link.known = true;
         link.device = device;
         link.presence = presence;
+        link.messages = state.messages.map(Box::new);
         if state.device.is_some() || state.presence.is_some() {
             link.changed_at = Some(now);
         }

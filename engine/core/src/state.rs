@@ -1,10 +1,12 @@
-//! Device states, presence states, extension states: values, names, and how they combine.
+//! Device states, presence states, extension states, waiting messages: values, names, and how they
+//! combine.
 //!
 //! Source: `reference/states.md` sections 1 to 6.
 
 mod device;
 mod extension;
 mod function;
+mod messages;
 mod presence;
 
 pub use device::{DeviceAggregate, DeviceState};
@@ -13,4 +15,5 @@ pub use function::{
     FunctionError, PresenceField, PresenceRead, PresenceWrite, PresenceWritten, TEXT_BYTES_MAX,
     parse_device_write, parse_presence_read, parse_presence_write, split_presence_write,
 };
+pub use messages::Messages;
 pub use presence::{Presence, PresenceState};

@@ -14,6 +14,7 @@ use crate::extension::ExtensionId;
 use crate::flow::Flow;
 use crate::index::push_dense;
 use crate::pace::Pace;
+use crate::package::Package;
 use crate::placement::ShardId;
 use crate::respond::Answer;
 use crate::rls::{self, Naming};
@@ -81,7 +82,7 @@ impl Shard {
         };
         let mut buffer = UserBuffer::new();
         let exten = admission::exten_of(&wanted.uri, &mut buffer).unwrap_or_default();
-        let (tenant, context) = (peer.endpoint.tenant, peer.endpoint.hint_context());
+        let (tenant, context) = (peer.endpoint.tenant, peer.endpoint.context_of(wanted.package));
         let rfc = peer.endpoint.dialect == Dialect::Rfc;
         // An Asterisk does not look at bodies.
         if rfc && rls::carries_list(request) {
@@ -96,6 +97,11 @@ impl Shard {
             let named = Naming::Named(exten);
             return self.subscribe_list(request, &peer, &wanted, named, now, out);
         }
+        let exten: Cow<'_, str> = match wanted.package {
+            Package::MessageSummary => config.mailboxes.resolve(peer.endpoint, exten),
+            _ => exten.into(),
+        };
+        let exten = &*exten;
         let Some(found) = self.find_hint(tenant, context, exten) else {
             return Outcome::Answer(match rfc && has_list() {
                 true => extension_required(),

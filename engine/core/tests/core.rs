@@ -16,6 +16,7 @@ mod stories {
     mod list_bodies;
     mod list_changes;
     mod lists;
+    mod mailboxes;
     mod publications;
     mod publisher;
     mod races;

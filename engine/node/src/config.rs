@@ -13,6 +13,7 @@ mod build;
 pub mod example;
 mod lists;
 mod load;
+mod mailboxes;
 mod mirror;
 pub mod native;
 mod problem;

@@ -57,6 +57,7 @@ pub(crate) fn expected(look: Look, state: i32, presence: &Presence) -> String {
                 if rings { "early" } else { ["terminated", "confirmed"][usize::from(call)] };
             format!("{dialog} incoming={rings} held={}", state == 16)
         }
+        Format::MessageSummary => "no watcher asks for messages".into(),
     }
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn read(format: Format, body: &str) -> Result<String, String> {
             let held = body.contains("+sip.rendering");
             Ok(format!("{} incoming={incoming} held={held}", part("<state>", "<")?))
         }
+        Format::MessageSummary => Err("messages nobody asked for".into()),
     }
 }
 
@@ -158,7 +160,7 @@ mod tests {
                     entity: "sip:100@node",
                 };
                 let mut body = Vec::new();
-                Body::render(&view, &Shown { state, presence: &presence })
+                Body::render(&view, &Shown { state, presence: &presence, mailboxes: None })
                     .write_for(7, b"sip:w", &mut body);
                 let body = String::from_utf8(body).expect("text");
                 let look = Look { format, digium: flag, early: flag };

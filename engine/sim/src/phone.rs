@@ -188,6 +188,7 @@ impl Phone {
             }
             Some(Package::Presence) => &[Format::Pidf, Format::Pidf, Format::Xpidf],
             Some(Package::Dialog) => &[Format::DialogInfo],
+            Some(Package::MessageSummary) => &[Format::MessageSummary],
         };
         let format = formats[rng.usize(..formats.len())];
         let digium = rng.bool();

@@ -19,6 +19,7 @@ pub mod frame;
 pub mod header;
 pub mod limits;
 pub mod list;
+pub mod message_summary;
 pub mod multipart;
 pub mod name;
 pub mod pidf;
@@ -47,6 +48,7 @@ pub use header::{
     Warning, parse_expires,
 };
 pub use list::{find_param, split_list, split_params, unquote};
+pub use message_summary::{MessageCounts, MessageSummary};
 pub use multipart::{Multipart, MultipartError, Part, Parts};
 pub use name::HeaderName;
 pub use pidf::{Basic, DigiumPresence, PidfFacts};

@@ -189,6 +189,11 @@ impl Template {
         }
     }
 
+    /// Whether another document has the same bytes.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+
     /// Length of the copy for a watcher.
     pub(super) fn len_for(&self, watcher_uri: &[u8]) -> usize {
         let named = self.watcher_at != NOWHERE;

@@ -28,6 +28,8 @@ pub struct Hint {
     pub display_name: Option<Arc<str>>,
     /// While the last device and the last presence source say something, the others do not count.
     pub last_overrules: bool,
+    /// The extension that plays the messages, for mailboxes.
+    pub voicemail_extension: Option<Arc<str>>,
     /// Where it was configured, as `file:line`; empty if generated.
     pub origin: Arc<str>,
 }
@@ -57,6 +59,29 @@ impl Hint {
         Self::from_parts(text, display_name, origin)
     }
 
+    /// A hint at these devices and nothing else, whatever their names.
+    ///
+    /// # Errors
+    ///
+    /// Too many of them, or names that no line can hold.
+    pub(crate) fn of_devices(
+        devices: impl Iterator<Item = Arc<str>>,
+        origin: &str,
+    ) -> Result<Self, HintError> {
+        let devices: Vec<Arc<str>> = devices.collect();
+        if devices.len() > HINT_SOURCE_COUNT_MAX {
+            return Err(HintError::TooManySources);
+        }
+        let text = devices.join("&");
+        if text.len() > HINT_BYTES_MAX {
+            return Err(HintError::TooLong(text.len()));
+        }
+        if text.contains(char::is_control) {
+            return Err(HintError::ControlCharacter);
+        }
+        Ok(Self { text: text.into(), devices, origin: origin.into(), ..Self::default() })
+    }
+
     /// Reads a hint whose display name was split off before its variables were expanded.
     ///
     /// # Errors
@@ -77,6 +102,7 @@ impl Hint {
             presence: owned(presence),
             display_name: display_name.filter(|name| !name.is_empty()).map(Arc::from),
             last_overrules: false,
+            voicemail_extension: None,
             origin: origin.into(),
         })
     }

@@ -115,6 +115,7 @@ impl Template {
             presence: names(&self.presence),
             display_name: (!display_name.is_empty()).then(|| display_name.into()),
             last_overrules: false,
+            voicemail_extension: None,
             origin: Arc::clone(&self.origin),
         }
     }

@@ -12,20 +12,24 @@
 //! Both become one device state by the rules for a hint's devices, so that dialogs show in presence
 //! documents too, as with OpenSIPS's `mix_dialog_presence`.
 //!
+//! Message summaries (RFC 3842) add up over accounts; of one account the newest counts. They say
+//! nothing of devices.
+//!
 //! Source: `reference/pua.md` section 6, `reference/sip-pubsub.md` section 16.
 
 use std::sync::Arc;
 
-use lampfield_wire::{Basic, DialogInfoFacts, PersonFacts, PresenceDocument};
+use lampfield_wire::{Basic, DialogInfoFacts, MessageSummary, PersonFacts, PresenceDocument};
 use md5::{Digest, Md5};
 
-use crate::state::{DeviceAggregate, DeviceState, Presence, PresenceState};
+use crate::state::{DeviceAggregate, DeviceState, Messages, Presence, PresenceState};
 
 /// What a publication says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Document {
     Presence(Box<Presences>),
     Dialogs(Box<[Dialog]>),
+    Messages(Box<Account>),
 }
 
 /// A presence document.
@@ -38,7 +42,15 @@ pub(crate) struct Presences {
     pub(crate) digium: Option<Presence>,
 }
 
-/// Names a tuple, person or dialog within a document: a hash of its id, or 0 for one without.
+/// What waits in one account.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Account {
+    /// Of Message-Account.
+    pub(crate) id: Part,
+    pub(crate) messages: Messages,
+}
+
+/// Names a tuple, person, dialog or account within a document: a hash of its id, or 0 for one without.
 pub(crate) type Part = u64;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -134,6 +146,12 @@ impl Document {
         }))
     }
 
+    /// Keeps what counts of a message summary.
+    pub(crate) fn messages(summary: &MessageSummary) -> Self {
+        let id = part(summary.account.as_deref().unwrap_or_default());
+        Self::Messages(Box::new(Account { id, messages: summary.into() }))
+    }
+
     /// Keeps the live dialogs of a document. A partial one changes what `before` knew.
     pub(crate) fn dialogs(info: &DialogInfoFacts, before: Option<&Self>) -> Self {
         let mut dialogs: Vec<Dialog> = match before {
@@ -187,6 +205,7 @@ fn person<'a>(
 pub(crate) struct Composed {
     pub(crate) device: Option<DeviceState>,
     pub(crate) presence: Option<Presence>,
+    pub(crate) messages: Option<Messages>,
 }
 
 /// Adds documents up; they come newest first.
@@ -202,6 +221,8 @@ struct Sum<'a> {
     has_device: bool,
     tuples: Vec<Part>,
     persons: Vec<Part>,
+    accounts: Vec<Part>,
+    messages: Option<Messages>,
     is_open: Option<bool>,
     busiest: Option<&'a Presence>,
     digium: Option<&'a Presence>,
@@ -216,6 +237,13 @@ impl<'a> Sum<'a> {
                 dialogs.iter().for_each(|dialog| self.device(dialog.state));
             }
             Document::Presence(presences) => self.presences(presences),
+            Document::Messages(account) => {
+                // Without a name it is the same account whoever tells of it.
+                if !self.accounts.contains(&account.id) {
+                    self.accounts.push(account.id);
+                    self.messages.get_or_insert_default().add(&account.messages);
+                }
+            }
         }
     }
 
@@ -258,6 +286,7 @@ impl<'a> Sum<'a> {
         Composed {
             device: self.has_device.then(|| self.devices.state()),
             presence: self.digium.or(self.busiest).cloned().or(basic),
+            messages: self.messages,
         }
     }
 }

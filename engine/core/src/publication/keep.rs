@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::document::{Dialog, Person, Presences, Tuple};
+use super::document::{Account, Dialog, Person, Presences, Tuple};
 use super::{Document, EntityTag, Publication};
+use crate::keep::{read_messages, write_messages};
 use crate::layout::{LAYOUT, Reader, Writer};
 use crate::package::Package;
 use crate::placement::TenantId;
@@ -104,6 +105,10 @@ fn write(publication: &Publication, ends_ms: u64) -> Writer {
             }
         }
         Document::Presence(presences) => write_presences(presences, &mut value),
+        Document::Messages(account) => {
+            value.u64(account.id);
+            write_messages(&account.messages, &mut value);
+        }
     }
     value
 }
@@ -151,6 +156,10 @@ fn read(
             Document::Dialogs(read_each(value, dialog)?)
         }
         Package::Presence => Document::Presence(Box::new(read_presences(value)?)),
+        Package::MessageSummary => {
+            let (id, messages) = (value.u64()?, read_messages(value)?);
+            Document::Messages(Box::new(Account { id, messages }))
+        }
     };
     Some(Publication {
         key,

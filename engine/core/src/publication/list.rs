@@ -37,5 +37,6 @@ fn row(publication: &Publication, now: Time) -> PublicationRow {
         expires_s: left_s as u32,
         device: composed.device,
         presence: composed.presence,
+        messages: composed.messages,
     }
 }

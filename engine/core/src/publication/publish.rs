@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use lampfield_wire::{
-    ACCEPTED_ENCODINGS, DialogInfoFacts, EncodingError, HeaderName, PresenceDocument, UriParts,
-    UserBuffer, decode_user, parse_entity_tag, split_uri,
+    ACCEPTED_ENCODINGS, DialogInfoFacts, EncodingError, HeaderName, MessageSummary,
+    PresenceDocument, UriParts, UserBuffer, decode_user, parse_entity_tag, split_uri,
 };
 
 use super::{Document, EntityTag, Publication, compose, source_name};
@@ -115,13 +115,16 @@ impl Shard {
         if endpoint.allow_publish == PublishScope::Own && *exten != *endpoint.name {
             return Err(self.forbidden("this endpoint publishes about itself only"));
         }
-        let found = self.find_hint(endpoint.tenant, endpoint.hint_context(), exten);
+        let event = admission::event(message, rfc);
+        let package = event.as_ref().map_or(Package::Presence, |(_, package)| *package);
+        let context = endpoint.context_of(package);
+        let found = self.find_hint(endpoint.tenant, context, exten);
         let found = found.ok_or_else(|| Answer::new(404, "Not Found"))?;
         let name = source_name(exten);
         if ![&found.hint.devices, &found.hint.presence].iter().any(|names| names.contains(&name)) {
             return Err(self.forbidden("the hint of this extension takes no publications"));
         }
-        let (event, package) = admission::event(message, rfc)?;
+        let (event, package) = event?;
         // Shared lines are another package under the same name (draft-anil-sipping-bla).
         if lampfield_wire::Event::parse(event).is_ok_and(|event| event.param("sla").is_some()) {
             return Err(admission::bad_event(rfc));
@@ -259,21 +262,25 @@ impl Shard {
             }
         })?;
         let read = match package {
+            // It need not say whose mailbox it is.
+            Package::MessageSummary => {
+                MessageSummary::parse(&bytes).map(|summary| (None, Document::messages(&summary)))
+            }
             Package::Presence => PresenceDocument::parse(&bytes).map(|document| {
                 let kept = Document::presence(&document, limits.presence_text_bytes_max);
-                (document.entity, kept)
+                (Some(document.entity), kept)
             }),
             Package::Dialog => DialogInfoFacts::parse_published(&bytes).map(|info| {
                 let before = matched.and_then(|slot| self.publications.get(slot));
                 let kept = Document::dialogs(&info, before.map(|before| &before.document));
-                (info.entity, kept)
+                (Some(info.entity), kept)
             }),
         };
         let (entity, document) = read.map_err(|error| {
             counters.publish_malformed += 1;
             Answer::new(400, "Bad Request").warning(error)
         })?;
-        if !is_about(&entity, &offered.key.1) {
+        if entity.is_some_and(|entity| !is_about(&entity, &offered.key.1)) {
             counters.publish_foreign += 1;
             let text = "the document is about another presentity";
             return Err(Answer::new(400, "Bad Request").warning(text));
@@ -422,10 +429,12 @@ impl Shard {
         };
         let presence = composed.presence.map(|presence| (presence, Arc::from("")));
         let has_changed = (source.device != composed.device, source.presence != presence);
+        let have_messages_changed = source.messages.as_deref() != composed.messages.as_ref();
         (source.device, source.presence) = (composed.device, presence);
+        source.messages = composed.messages.map(Box::new);
         let (told, attached) = (source.state(), source.attached.clone());
         self.sources.release(key);
-        if has_changed == (false, false) {
+        if has_changed == (false, false) && !have_messages_changed {
             self.stats.counters.source_repeated += 1;
             return;
         }
@@ -434,7 +443,7 @@ impl Shard {
         self.tell(&attached, told, now, out);
     }
 
-    fn tell_listeners(
+    pub(crate) fn tell_listeners(
         &self,
         (tenant, name): &(TenantId, Arc<str>),
         (device, presence): (bool, bool),
@@ -463,6 +472,7 @@ const fn media_type(package: Package) -> &'static str {
     match package {
         Package::Presence => "application/pidf+xml",
         Package::Dialog => "application/dialog-info+xml",
+        Package::MessageSummary => "application/simple-message-summary",
     }
 }
 

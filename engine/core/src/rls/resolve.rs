@@ -139,8 +139,19 @@ impl Shard {
                 }
                 Some(_) => {}
                 None => {
-                    let context = item.context.as_ref().unwrap_or(walk.wisher.context);
-                    self.add_member(walk, context, &item.name, item.display_name.as_ref())?;
+                    let display_name = item.display_name.as_ref();
+                    // An address of record has no context; its name may hold an @.
+                    let is_mailbox = walk.wisher.package == Package::MessageSummary;
+                    match &item.context {
+                        Some(_) if is_mailbox => {
+                            let (context, name) = (walk.wisher.context, item.to_string());
+                            self.add_member(walk, context, &name, display_name)?;
+                        }
+                        own => {
+                            let context = own.as_ref().unwrap_or(walk.wisher.context);
+                            self.add_member(walk, context, &item.name, display_name)?;
+                        }
+                    }
                 }
             }
         }

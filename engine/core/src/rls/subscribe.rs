@@ -114,7 +114,7 @@ impl Shard {
             Err(answer) => return Outcome::Answer(answer),
         };
         let view = wanted.view(peer.endpoint, "".into());
-        let context = peer.endpoint.hint_context();
+        let context = &Arc::from(peer.endpoint.context_of(package));
         let uri = request.message.request_uri().unwrap_or_default();
         let unsupported = || Outcome::Answer(Answer::new(416, "Unsupported URI Scheme"));
         let Ok(uri) = std::str::from_utf8(uri) else { return unsupported() };

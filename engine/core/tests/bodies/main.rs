@@ -84,7 +84,7 @@ fn dialect_asterisk_writes_what_a_real_asterisk_wrote() {
                     early_inuse_ringing: early == "early",
                     ..view(*format, Dialect::Asterisk, said.is_some())
                 },
-                &Shown { state, presence: &presence },
+                &Shown { state, presence: &presence, mailboxes: None },
             );
             let version = version.parse().expect("a version");
             assert_eq!(
@@ -109,7 +109,7 @@ fn dialect_rfc_snapshots() {
     ] {
         for state in STATES {
             let away = presence(PresenceState::Away, "lunch", "R&D");
-            let shown = Shown { state, presence: &away };
+            let shown = Shown { state, presence: &away, mailboxes: None };
             let body = Body::render(&view(format, Dialect::Rfc, digium), &shown);
             all += &format!("== {format:?} {state:?}\n{}", squeezed(&text(&body, 7)));
         }
@@ -144,7 +144,7 @@ fn both_dialects_say_the_same_and_dialect_rfc_is_valid() {
     let dnd = presence(PresenceState::Dnd, "in a <meeting>", "until \"4\"");
     for format in FORMATS {
         for (state, digium) in STATES.into_iter().flat_map(|s| [(s, false), (s, true)]) {
-            let shown = Shown { state, presence: &dnd };
+            let shown = Shown { state, presence: &dnd, mailboxes: None };
             let document = |dialect| text(&Body::render(&view(format, dialect, digium), &shown), 3);
             let rfc = document(Dialect::Rfc);
             assert_eq!(facts(&document(Dialect::Asterisk)), facts(&rfc), "{format:?} {state:?}");
@@ -161,7 +161,7 @@ fn the_schema_check_refuses_what_dialect_asterisk_does_differently() {
     for (format, state) in
         [(Format::Pidf, ExtensionState::Idle), (Format::DialogInfo, ExtensionState::OnHold)]
     {
-        let shown = Shown { state, presence: &Presence::default() };
+        let shown = Shown { state, presence: &Presence::default(), mailboxes: None };
         let document = text(&Body::render(&view(format, Dialect::Asterisk, false), &shown), 0);
         assert!(schema::check(&Element::parse(&document)).is_err(), "{document}");
     }
@@ -173,7 +173,11 @@ fn extension_names_of_any_kind_make_valid_documents() {
         for format in [Format::Pidf, Format::DialogInfo] {
             let entity = format!("sip:{}@example.com", exten.replace(' ', "%20"));
             let view = View { exten, entity: &entity, ..view(format, Dialect::Rfc, true) };
-            let shown = Shown { state: ExtensionState::Ringing, presence: &Presence::default() };
+            let shown = Shown {
+                state: ExtensionState::Ringing,
+                presence: &Presence::default(),
+                mailboxes: None,
+            };
             let document = text(&Body::render(&view, &shown), 0);
             assert_eq!(schema::check(&Element::parse(&document)), Ok(()), "{document}");
         }
@@ -189,7 +193,8 @@ fn long_texts_are_cut_and_the_document_stays_well_formed() {
             FORMATS.into_iter().flat_map(|f| [(f, Dialect::Rfc), (f, Dialect::Asterisk)])
         {
             let view = View { exten: &long, entity: &long, ..view(format, dialect, true) };
-            let shown = Shown { state: ExtensionState::Ringing, presence: &presence };
+            let shown =
+                Shown { state: ExtensionState::Ringing, presence: &presence, mailboxes: None };
             let document = text(&Body::render(&view, &shown), 0);
             Element::parse(&document);
             assert!(document.len() < 8 * 1024, "{} bytes", document.len());
@@ -201,7 +206,7 @@ fn long_texts_are_cut_and_the_document_stays_well_formed() {
 fn xpidf_documents_of_one_body_never_share_an_atomid() {
     let view = view(Format::Xpidf, Dialect::Asterisk, false);
     let quiet = Presence::default();
-    let shown = |state| Shown { state, presence: &quiet };
+    let shown = |state| Shown { state, presence: &quiet, mailboxes: None };
     let atomid = |body: &Body| {
         let root = Element::parse(&text(body, 0));
         root.all("atom")[0].attribute("atomid").to_owned()
@@ -222,7 +227,7 @@ fn a_text_that_outgrows_its_slot_or_leaves_it_empty_renders_anew() {
     let away = |text: &str| presence(PresenceState::Away, "", text);
     let first = away("");
     let idle = ExtensionState::Idle;
-    let mut body = Body::render(&view, &Shown { state: idle, presence: &first });
+    let mut body = Body::render(&view, &Shown { state: idle, presence: &first, mailboxes: None });
     for (message, want) in [
         ("", Update::Unchanged),
         ("lunch", Update::Patched),
@@ -235,7 +240,7 @@ fn a_text_that_outgrows_its_slot_or_leaves_it_empty_renders_anew() {
     ] {
         let presence = away(message);
         let length = body.len_for(b"");
-        let shown = Shown { state: idle, presence: &presence };
+        let shown = Shown { state: idle, presence: &presence, mailboxes: None };
         assert_eq!(body.update(&view, &shown), want, "{}", message.len());
         assert_eq!(want != Update::Rendered, body.len_for(b"") == length);
         assert_eq!(squeezed(&text(&body, 0)), squeezed(&text(&Body::render(&view, &shown), 0)));
@@ -263,10 +268,10 @@ proptest! {
         let dialect = if rfc { Dialect::Rfc } else { Dialect::Asterisk };
         let view = View { early_inuse_ringing: early, ..view(FORMATS[format], dialect, digium) };
         let quiet = Presence::default();
-        let mut before = Shown { state: ExtensionState::Idle, presence: &quiet };
+        let mut before = Shown { state: ExtensionState::Idle, presence: &quiet, mailboxes: None };
         let mut body = Body::render(&view, &before);
         for (state, presence) in &steps {
-            let shown = Shown { state: STATES[*state], presence };
+            let shown = Shown { state: STATES[*state], presence, mailboxes: None };
             let length = body.len_for(b"");
             let update = body.update(&view, &shown);
             let fresh = squeezed(&text(&Body::render(&view, &shown), 5));

@@ -81,7 +81,7 @@ fn refused_requests_get_their_code() {
     };
     want(|p| p.exten = "nosuch".into(), None, 404);
     let bad_event = want(|p| p.event = "foo".into(), None, 489);
-    assert_eq!(bad_event.header(HeaderName::AllowEvents), "presence, dialog");
+    assert_eq!(bad_event.header(HeaderName::AllowEvents), "presence, dialog, message-summary");
     want(|p| p.event = "Presence".into(), None, 489);
     want(|p| p.event.clear(), None, 489);
     want(|p| p.accept = "application/foo".into(), None, 489);

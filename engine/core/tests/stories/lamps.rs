@@ -127,7 +127,7 @@ fn the_control_plane_hears_of_changes_and_can_ask() {
             Event::ExtensionStatus { state: Some(ExtensionState::InUse), .. } => "extension",
             Event::PresenceStateChange { presentity, .. } => presentity,
             Event::PresenceStatus { .. } => "presence",
-            Event::ExtensionStatus { .. } => "other",
+            Event::ExtensionStatus { .. } | Event::MessageWaiting { .. } => "other",
         })
         .collect();
     assert_eq!(

@@ -278,7 +278,7 @@ fn every_broken_publication_gets_its_code_and_the_state_stays() {
     let none: Edit = |_| {};
     type Row<'a> = (&'a str, &'a str, Option<u32>, Edit, u16, &'a str);
     let rows: [Row<'_>; 17] = [
-        (&idle, "", Some(60), |p| p.event = "message-summary".into(), 489, "request_refused"),
+        (&idle, "", Some(60), |p| p.event = "refer".into(), 489, "request_refused"),
         (&idle, "", Some(60), |p| p.event.clear(), 489, "request_refused"),
         (&idle, "", Some(60), |p| p.event = "dialog;sla".into(), 489, "request_refused"),
         ("", "", Some(60), none, 400, "publish_malformed"),

@@ -24,6 +24,7 @@ impl Publisher {
     pub(super) fn new(host: u8, exten: &str, event: &str) -> Self {
         let content_type = match event {
             "dialog" => "application/dialog-info+xml",
+            "message-summary" => "application/simple-message-summary",
             _ => "application/pidf+xml",
         };
         Self {

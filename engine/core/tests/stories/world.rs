@@ -360,10 +360,11 @@ impl Phone {
         let contact =
             if contact.is_empty() { String::new() } else { format!("Contact: {contact}\r\n") };
         let length = self.body.len();
+        let user = if exten.is_empty() { String::new() } else { format!("{exten}@") };
         let head = format!(
-            "SUBSCRIBE sip:{exten}@{SERVER} SIP/2.0\r\n\
+            "SUBSCRIBE sip:{user}{SERVER} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {address};branch=z9hG4bK-{call_id}-{cseq};rport\r\nMax-Forwards: 70\r\n\
-             From: <sip:w@{SERVER}>;tag=t{call_id}\r\nTo: <sip:{exten}@{SERVER}>{to_tag}\r\n\
+             From: <sip:w@{SERVER}>;tag=t{call_id}\r\nTo: <sip:{user}{SERVER}>{to_tag}\r\n\
              Call-ID: {call_id}\r\nCSeq: {cseq} SUBSCRIBE\r\n{contact}{event}{accept}{expires}{extra}\
              User-Agent: {user_agent}\r\nContent-Length: {length}\r\n\r\n"
         );

@@ -10,6 +10,7 @@
 
 mod extensions;
 mod lists;
+mod mailboxes;
 mod manager;
 mod mirror;
 mod options;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lampfield_core::config::Config;
 use lampfield_core::dialplan::range_size;
 use lampfield_core::list::{List, ListError, ListItem, ListRange};
+use lampfield_core::mailbox;
 use lampfield_core::package::Package;
 use lampfield_core::placement::TenantId;
 
@@ -39,12 +40,10 @@ impl Draft {
     /// The package a list is for, if it is served.
     pub(super) fn list_package(&mut self, place: &Place, event: &str) -> Option<Package> {
         let package = Package::from_name(event.as_bytes());
-        if package.is_none() && event == "message-summary" {
-            let text = "this list is left out: message waiting is not served yet, a subscription \
-                        to message-summary gets 489";
-            self.problems.warn(place, text);
-        } else if package.is_none() {
-            let text = format!("event = {event}: presence or dialog expected, exactly so");
+        if package.is_none() {
+            let text = format!(
+                "event = {event}: presence, dialog or message-summary expected, exactly so"
+            );
             self.problems.error(place, text);
         }
         package
@@ -118,9 +117,12 @@ impl<'a> Check<'a> {
                     Member::Hint | Member::List(None) => graph.shows[at] = true,
                     Member::List(Some(place)) => graph.lists[at].push(place),
                     Member::Nothing => {
+                        let what = match package {
+                            Package::MessageSummary => "an address of record with mailboxes",
+                            _ => "a hint in the context of an endpoint",
+                        };
                         let text = format!(
-                            "'{item}' is neither a hint in the context of an endpoint nor a {} \
-                             list: left out of the list",
+                            "'{item}' is neither {what} nor a {} list: left out of the list",
                             package.name()
                         );
                         problems.warn(&place_of(&list.origin), text);
@@ -180,6 +182,14 @@ impl<'a> Check<'a> {
         places: &HashMap<&str, usize>,
     ) -> Member {
         let is_hint = match &item.context {
+            _ if package == Package::MessageSummary => {
+                let is_list = item.context.is_none().then(|| places.get(&*item.name)).flatten();
+                if let Some(&place) = is_list {
+                    return Member::List(Some(place));
+                }
+                let name = item.to_string();
+                self.core.find_hint(self.tenant, mailbox::CONTEXT, &name).is_some()
+            }
             Some(context) => self.core.find_hint(self.tenant, context, &item.name).is_some(),
             None => match places.get(&*item.name) {
                 Some(&place) => return Member::List(Some(place)),

@@ -31,6 +31,7 @@ mod file;
 mod hints;
 mod limits;
 mod lists;
+mod mailboxes;
 mod mirrors;
 mod node;
 
@@ -145,6 +146,7 @@ impl Native<'_> {
         self.lists(file.list);
         self.list_ranges(file.list_range);
         self.endpoints(file.endpoint, dialect);
+        self.mailboxes(&file.mailbox);
         self.listen(file.listen);
         self.limits(file.limits);
         // Relative to the file that names it, wherever the node was started.

@@ -125,6 +125,9 @@ impl ShardClient {
             Command::SetPresence { tenant, presentity, .. } => {
                 self.owner_of_source(*tenant, presentity, providers)
             }
+            Command::SetMailbox { tenant, mailbox, .. } => {
+                self.owner_of_source(*tenant, mailbox, providers)
+            }
             Command::Reload(_)
             | Command::ListenEvents(_)
             | Command::ResetLatencies

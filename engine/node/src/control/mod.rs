@@ -10,6 +10,7 @@
 pub mod ami;
 mod client;
 pub mod console;
+mod mailbox;
 mod node;
 mod shutdown;
 
@@ -22,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 pub use client::{Change, ChangeError, ShardClient, ShardError};
+pub(crate) use mailbox::MailboxPattern;
 pub(crate) use node::Node;
 pub use shutdown::Shutdown;
 

@@ -246,7 +246,12 @@ impl Node {
     }
 
     /// Whether a source is not some PBX's: two who set it would show each other's states by turns.
-    fn check_own(&self, tenant: TenantId, kind: Kind, name: &str) -> Result<(), SetError> {
+    pub(crate) fn check_own(
+        &self,
+        tenant: TenantId,
+        kind: Kind,
+        name: &str,
+    ) -> Result<(), SetError> {
         match self.mirrors.owner(tenant, kind, name, &self.config().core.providers) {
             Some(mirror) => Err(SetError::Mirrored(name.to_owned(), mirror)),
             None => Ok(()),

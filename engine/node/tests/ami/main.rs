@@ -15,6 +15,7 @@ mod lab;
 mod limits;
 mod lists;
 mod login;
+mod mailboxes;
 mod mutation;
 #[path = "../shared/phone.rs"]
 mod phone;

@@ -3,6 +3,7 @@
 mod asterisk;
 mod auth;
 mod lists;
+mod mailboxes;
 mod mirrors;
 mod native;
 

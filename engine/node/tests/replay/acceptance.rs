@@ -82,7 +82,7 @@ fn s2_and_s3_what_cannot_be_told_is_refused() {
             let response = phone.subscribe(600);
             assert_eq!(response["status"], "489", "{wants}");
             let named = response.get("Allow-Events").map(String::as_str);
-            let want = (dialect == Dialect::Rfc).then_some("presence, dialog");
+            let want = (dialect == Dialect::Rfc).then_some("presence, dialog, message-summary");
             assert_eq!(named, want, "{wants}");
         }
     });

@@ -17,7 +17,10 @@ use super::section::Section;
 pub(super) fn list(section: &Section, tenant: TenantId, draft: &mut Draft) {
     options::RESOURCE_LIST.check(section, &mut draft.problems);
     let Some(event) = section.get("event") else {
-        let text = format!("resource list {} needs event = presence or dialog", section.name);
+        let text = format!(
+            "resource list {} needs event = presence, dialog or message-summary",
+            section.name
+        );
         return draft.problems.error(&section.place, text);
     };
     let Some(package) = draft.list_package(&event.place, &event.value) else { return };

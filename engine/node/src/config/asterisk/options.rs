@@ -43,7 +43,7 @@ impl Options {
     }
 }
 
-const MWI: &str = "message waiting is not served: a subscription to message-summary gets 489";
+const MWI: &str = "phones are not told of messages unasked: they must subscribe to message-summary";
 
 const OPEN_ACL: &str = "this address rule is not enforced: say in type=identify which addresses an \
                         endpoint has";
@@ -60,16 +60,18 @@ pub(super) const ENDPOINT: Options = Options {
         "rewrite_contact",
         "auth",
         "identify_by",
+        "aors",
+        "voicemail_extension",
     ],
     silent: &[
         "100rel",
         "accept_multiple_sdp_answers",
         "accountcode",
+        "aggregate_mwi",
         "allow",
         "allow_overlap",
         "allow_transfer",
         "allow_unauthenticated_options",
-        "aors",
         "asymmetric_rtp_codec",
         "bind_rtp_to_media_address",
         "bundle",
@@ -102,6 +104,7 @@ pub(super) const ENDPOINT: Options = Options {
         "media_*",
         "message_context",
         "moh_*",
+        "mwi_subscribe_replaces_unsolicited",
         "named_call_group",
         "named_pickup_group",
         "one_touch_recording",
@@ -134,16 +137,13 @@ pub(super) const ENDPOINT: Options = Options {
         "use_avpf",
         "use_ptime",
         "user_eq_phone",
-        "voicemail_extension",
         "webrtc",
     ],
     reasons: &[
         ("device_state_busy_at", "counts calls, which Lampfield does not see; ignored"),
         ("mailboxes", MWI),
-        ("aggregate_mwi", MWI),
-        ("incoming_mwi_mailbox", MWI),
+        ("incoming_mwi_mailbox", "states of others' mailboxes are not taken from NOTIFY; ignored"),
         ("mwi_from_user", MWI),
-        ("mwi_subscribe_replaces_unsolicited", MWI),
         ("outbound_proxy", "NOTIFYs follow the route of their dialog, not this proxy"),
         ("acl", OPEN_ACL),
         ("deny", OPEN_ACL),
@@ -234,6 +234,7 @@ pub(super) const GLOBAL: Options = Options {
         "default_realm",
         "default_auth_algorithms_uas",
         "endpoint_identifier_order",
+        "default_voicemail_extension",
     ],
     silent: &[
         "all_codecs_on_empty_reinvite",
@@ -247,6 +248,7 @@ pub(super) const GLOBAL: Options = Options {
         "keep_alive_interval",
         "max_forwards",
         "max_initial_qualify_time",
+        "mwi_*",
         "norefersub",
         "regcontext",
         "send_contact_status_on_update_registration",
@@ -255,11 +257,14 @@ pub(super) const GLOBAL: Options = Options {
         "unidentified_request_*",
         "use_callerid_contact",
     ],
-    reasons: &[
-        ("default_voicemail_extension", MWI),
-        ("mwi_*", MWI),
-        ("ignore_uri_user_options", "the user of a request URI is always compared whole"),
-    ],
+    reasons: &[("ignore_uri_user_options", "the user of a request URI is always compared whole")],
+};
+
+pub(super) const AOR: Options = Options {
+    kind: "an address of record",
+    used: &["mailboxes", "voicemail_extension"],
+    silent: &["*"],
+    reasons: &[],
 };
 
 pub(super) const SYSTEM: Options = Options {

@@ -16,7 +16,7 @@ use super::super::load::SIP_PORT;
 use super::super::problem::Problems;
 use super::super::{Listen, acl};
 use super::section::{Entry, Section};
-use super::{lists, options};
+use super::{lists, mailboxes, options};
 
 /// Realm of a challenge unless configured; Asterisk's own.
 const REALM: &str = "asterisk";
@@ -24,9 +24,11 @@ const REALM: &str = "asterisk";
 /// The order in which endpoints are looked for, the one of [`lampfield_core::config::Identify`].
 const IDENTIFIER_ORDER: [&str; 3] = ["ip", "username", "anonymous"];
 
+/// The extension to call for messages, where an address of record names none.
+const VOICEMAIL_EXTENSION: &str = "default_voicemail_extension";
+
 /// Kinds of section that are passed over, with what that means where it means something.
-const OTHER_TYPES: [(&str, &str); 13] = [
-    ("aor", ""),
+const OTHER_TYPES: [(&str, &str); 12] = [
     ("contact", ""),
     ("domain_alias", ""),
     ("phoneprov", ""),
@@ -73,6 +75,11 @@ pub(super) fn load(sections: &[Section], tenant: TenantId, draft: &mut Draft) {
         endpoint(section, tenant, &auths, draft);
     }
     of("identify").for_each(|section| identify(section, draft));
+    let mut default_extension =
+        of("global").filter_map(|section| section.text(VOICEMAIL_EXTENSION));
+    let default_extension = default_extension.rfind(|extension| !extension.is_empty());
+    let (aors, endpoints): (Vec<_>, Vec<_>) = (of("aor").collect(), of("endpoint").collect());
+    mailboxes::load(&aors, &endpoints, default_extension, tenant, draft);
     of("resource_list").for_each(|section| lists::list(section, tenant, draft));
     others(&typed, draft);
     // A device of an endpoint that is not configured does not exist.
@@ -84,8 +91,8 @@ pub(super) fn load(sections: &[Section], tenant: TenantId, draft: &mut Draft) {
 type Auths<'a> = BTreeMap<Arc<str>, &'a Section>;
 
 fn others(typed: &[(&str, &Section)], draft: &mut Draft) {
-    const READ: [&str; 7] =
-        ["global", "system", "transport", "auth", "endpoint", "identify", "resource_list"];
+    const READ: [&str; 8] =
+        ["global", "system", "transport", "auth", "aor", "endpoint", "identify", "resource_list"];
     for (kind, section) in typed {
         if READ.iter().any(|known| kind.eq_ignore_ascii_case(known)) {
             continue;

@@ -29,6 +29,7 @@ pub(super) struct File {
     pub(super) hint_range: Vec<Spanned<HintRange>>,
     pub(super) pattern: Vec<Spanned<Pattern>>,
     pub(super) list: Vec<Spanned<List>>,
+    pub(super) mailbox: Vec<Spanned<Mailbox>>,
     pub(super) list_range: Vec<Spanned<ListRange>>,
     pub(super) mirror: Vec<Spanned<Mirror>>,
     pub(super) ami: Option<Ami>,
@@ -233,6 +234,20 @@ pub(super) struct Pattern {
     pub(super) context: String,
     pub(super) pattern: Spanned<String>,
     pub(super) hint: Spanned<String>,
+}
+
+/// Mailboxes that are watched together.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mailbox {
+    pub(super) tenant: Option<Spanned<String>>,
+    /// What is subscribed to.
+    pub(super) name: Spanned<String>,
+    pub(super) mailboxes: Spanned<Vec<String>>,
+    pub(super) voicemail_extension: Option<String>,
+    /// Endpoints whose own it is: they need not name it.
+    #[serde(default)]
+    pub(super) endpoints: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

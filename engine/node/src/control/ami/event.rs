@@ -43,7 +43,8 @@ pub(crate) fn tenant_of(event: &Event) -> TenantId {
         Event::PresenceStateChange { tenant, .. }
         | Event::PresenceStatus { tenant, .. }
         | Event::DeviceStateChange { tenant, .. }
-        | Event::ExtensionStatus { tenant, .. } => *tenant,
+        | Event::ExtensionStatus { tenant, .. }
+        | Event::MessageWaiting { tenant, .. } => *tenant,
     }
 }
 
@@ -72,6 +73,11 @@ pub(super) fn frame(event: &Event, node: &Node) -> Frame {
             .header("Hint", &hint.text)
             .header_i64("Status", state.map_or(REMOVED, |state| state.number().into()))
             .header("StatusText", state.map_or("Unknown", |state| state.text())),
+        Event::MessageWaiting { mailbox, messages, .. } => m
+            .header("Mailbox", mailbox)
+            .header_i64("Waiting", messages.is_waiting.into())
+            .header_i64("New", messages.counts.new.into())
+            .header_i64("Old", messages.counts.old.into()),
     })
 }
 
@@ -107,5 +113,6 @@ fn name_of(event: &Event) -> &'static str {
         Event::PresenceStatus { .. } => "PresenceStatus",
         Event::DeviceStateChange { .. } => "DeviceStateChange",
         Event::ExtensionStatus { .. } => "ExtensionStatus",
+        Event::MessageWaiting { .. } => "MessageWaiting",
     }
 }

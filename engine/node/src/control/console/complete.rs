@@ -52,6 +52,7 @@ async fn names_of(node: &Node, tenant: TenantId, names: Names, prefix: &str) -> 
         Names::Lists => return lists::names(node, tenant, prefix),
         Names::Extensions => (Query::Extensions(tenant), "@"),
         Names::CustomDevices | Names::Devices => (Query::Devices(tenant), ""),
+        Names::Mailboxes => (Query::Mailboxes(tenant), ""),
         Names::Presentities => (Query::Presences(tenant), ""),
     };
     // Without an answer there is nothing to offer; the command itself will say why.
@@ -70,6 +71,9 @@ async fn names_of(node: &Node, tenant: TenantId, names: Names, prefix: &str) -> 
             ),
             Answer::Presences(rows) => {
                 candidates.extend(rows.iter().map(|row| row.presentity.to_string()));
+            }
+            Answer::Mailboxes(rows) => {
+                candidates.extend(rows.iter().map(|row| row.mailbox.to_string()));
             }
             _ => {}
         }

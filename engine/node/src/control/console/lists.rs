@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lampfield_core::config::Config;
 use lampfield_core::list::{List, ListItem, ListRange};
+use lampfield_core::mailbox;
 use lampfield_core::package::Package;
 use lampfield_core::placement::TenantId;
 
@@ -116,6 +117,9 @@ fn what(
     }
     let find = |context: &str| config.find_hint(tenant, context, &item.name);
     let found = match &item.context {
+        _ if package == Package::MessageSummary => {
+            config.find_hint(tenant, mailbox::CONTEXT, &item.to_string())
+        }
         Some(context) => find(context),
         None => contexts.iter().find_map(|context| find(context)),
     };

@@ -13,6 +13,7 @@ mod hints;
 mod json;
 mod latency;
 mod lists;
+mod mailboxes;
 mod mirrors;
 mod publications;
 mod server;
@@ -31,7 +32,7 @@ pub(crate) use server::Server;
 use self::table::{Command, Kind};
 use super::ami::class::SYSTEM;
 use super::node::one_line;
-use super::{Node, ShardError};
+use super::{MailboxPattern, Node, ShardError};
 use crate::config::AmiUser;
 
 /// Rows of one listing. More are counted, not shown.
@@ -169,6 +170,28 @@ async fn run(
         (Kind::Shards, []) => figures::shards(node).await,
         (Kind::Lists, []) => Ok(lists::all(node, tenant)),
         (Kind::Lists, [name]) => lists::one(node, tenant, name),
+        (Kind::MailboxesList, []) => mailboxes::list(node, tenant, None).await,
+        (Kind::MailboxesLike, [regex]) => {
+            mailboxes::list(node, tenant, Some(mailboxes::like(regex)?)).await
+        }
+        (Kind::MailboxShow, [name]) => mailboxes::show(node, tenant, name).await,
+        (Kind::MailboxUpdate, [name, counts @ ..]) => {
+            let counts: Option<Vec<u32>> = counts.iter().map(|count| count.parse().ok()).collect();
+            let counts = match counts.as_deref() {
+                Some([]) => [0, 0],
+                Some(&[new]) => [new, 0],
+                Some(&[new, old]) => [new, old],
+                _ => return Err(command.usage()),
+            };
+            mailboxes::update(node, tenant, name, counts).await
+        }
+        (Kind::MailboxesDelete, []) => mailboxes::delete(node, tenant, &MailboxPattern::All).await,
+        (Kind::MailboxesDeleteLike, [regex]) => {
+            mailboxes::delete(node, tenant, &mailboxes::like(regex)?).await
+        }
+        (Kind::MailboxDelete, [name]) => {
+            mailboxes::delete(node, tenant, &MailboxPattern::One((*name).into())).await
+        }
         (Kind::Mirrors, []) => mirrors::show(node, None),
         (Kind::Mirrors, [name]) => mirrors::show(node, Some(name)),
         (Kind::Net, []) => figures::net(node).await,

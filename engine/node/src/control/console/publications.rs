@@ -6,6 +6,8 @@ use std::sync::Arc;
 use lampfield_core::command::{Answer, PublicationRow, Query};
 use lampfield_core::placement::TenantId;
 
+use lampfield_wire::MessageCounts;
+
 use super::explain::spell_presence;
 use super::{Failure, ROW_COUNT_MAX};
 use crate::control::Node;
@@ -94,10 +96,12 @@ fn says(row: &PublicationRow) -> String {
     let device = row.device.map(|state| state.token().to_owned());
     let presence =
         row.presence.as_ref().map(|p| spell_presence(p.state.token(), &p.subtype, &p.message));
-    match (device, presence) {
-        (None, None) => "nothing".to_owned(),
-        (device, presence) => device.into_iter().chain(presence).collect::<Vec<_>>().join(", "),
-    }
+    let messages = row.messages.map(|messages| {
+        let MessageCounts { new, old, .. } = messages.counts;
+        format!("{new} new and {old} old messages")
+    });
+    let said: Vec<String> = [device, presence, messages].into_iter().flatten().collect();
+    if said.is_empty() { "nothing".to_owned() } else { said.join(", ") }
 }
 
 async fn rows(

@@ -15,6 +15,13 @@ pub(super) enum Kind {
     Help,
     Latency,
     Lists,
+    MailboxDelete,
+    MailboxShow,
+    MailboxUpdate,
+    MailboxesDelete,
+    MailboxesDeleteLike,
+    MailboxesLike,
+    MailboxesList,
     Mirrors,
     Net,
     PjsipPublication,
@@ -47,6 +54,7 @@ pub(super) enum Names {
     CustomDevices,
     Devices,
     Lists,
+    Mailboxes,
     Presentities,
 }
 
@@ -94,7 +102,7 @@ Examples:
 
 /// All commands, by name.
 #[rustfmt::skip]
-pub(super) const COMMANDS: [Command; 33] = {
+pub(super) const COMMANDS: [Command; 40] = {
     const fn own(words: &'static [&'static str], kind: Kind, names: Names, usage: &'static str, summary: &'static str) -> Command {
         Command { words, kind, names, node_wide: false, summary, usage }
     }
@@ -117,6 +125,13 @@ pub(super) const COMMANDS: [Command; 33] = {
         node(&["latency"], Kind::Latency, "Usage: latency [reset]\n       reset counts anew from now on.\n", "Where time goes, from a change to its answers"),
         own(&["lists", "show"], Kind::Lists, Names::Lists, "Usage: lists show [name]\n       With a name, of each member what it is.\n", "Resource lists, or the members of one"),
         node(&["mirror", "show"], Kind::Mirrors, "Usage: mirror show [name]\n", "PBXs whose states are followed, and how well"),
+        own(&["mwi", "delete", "all"], Kind::MailboxesDelete, Names::None, "Usage: mwi delete all\n", "Forget the messages of all mailboxes"),
+        own(&["mwi", "delete", "like"], Kind::MailboxesDeleteLike, Names::None, "Usage: mwi delete like <regex>\n", "Forget the messages of some mailboxes"),
+        own(&["mwi", "delete", "mailbox"], Kind::MailboxDelete, Names::Mailboxes, "Usage: mwi delete mailbox <mailbox>\n", "Forget the messages of a mailbox"),
+        own(&["mwi", "list", "all"], Kind::MailboxesList, Names::None, "Usage: mwi list all\n", "List mailboxes with their messages"),
+        own(&["mwi", "list", "like"], Kind::MailboxesLike, Names::None, "Usage: mwi list like <regex>\n", "List some mailboxes with their messages"),
+        own(&["mwi", "show", "mailbox"], Kind::MailboxShow, Names::Mailboxes, "Usage: mwi show mailbox <mailbox>\n", "Show the messages of a mailbox"),
+        own(&["mwi", "update", "mailbox"], Kind::MailboxUpdate, Names::Mailboxes, "Usage: mwi update mailbox <mailbox> [<new> [<old>]]\n", "Tell how many messages a mailbox has"),
         node(&["net"], Kind::Net, "Usage: net\n       What `waiting` says is now, all else is since start.\n", "Datagrams, connections and queues, summed and by shard"),
         own(&["pjsip", "show", "publication", "inbound"], Kind::PjsipPublication, Names::Extensions, "Usage: pjsip show publication inbound <exten>\n", "Show what is published about an extension"),
         own(&["pjsip", "show", "publications", "inbound"], Kind::PjsipPublications, Names::None, "Usage: pjsip show publications inbound\n", "List publications of others"),

@@ -3,6 +3,7 @@
 //! Source: `reference/ami.md` sections 2, 5 and 6.
 
 mod lists;
+mod mailbox;
 mod other;
 mod session;
 mod state;
@@ -38,6 +39,9 @@ enum Kind {
     ListCommands,
     Login,
     Logoff,
+    MailboxDelete,
+    MailboxGet,
+    MailboxUpdate,
     Ping,
     PresenceState,
     PresenceStateList,
@@ -51,7 +55,7 @@ enum Kind {
 
 /// All actions, by name.
 #[rustfmt::skip]
-const ACTIONS: [Action; 19] = {
+const ACTIONS: [Action; 22] = {
     const fn action(name: &'static str, kind: Kind, classes: u64, synopsis: &'static str) -> Action {
         Action { name, kind, classes, synopsis }
     }
@@ -66,6 +70,9 @@ const ACTIONS: [Action; 19] = {
         action("ListCommands", Kind::ListCommands, 0, "List the actions you may use."),
         action("Login", Kind::Login, 0, "Log in."),
         action("Logoff", Kind::Logoff, 0, "Log off."),
+        action("MWIDelete", Kind::MailboxDelete, CALL, "Forget the messages of mailboxes."),
+        action("MWIGet", Kind::MailboxGet, CALL | REPORTING, "List the messages of mailboxes."),
+        action("MWIUpdate", Kind::MailboxUpdate, CALL, "Tell how many messages a mailbox has."),
         action("PJSIPShowResourceLists", Kind::ResourceLists, SYSTEM, "List resource lists."),
         action("PJSIPShowSubscriptionsInbound", Kind::SubscriptionsInbound, SYSTEM, "List subscriptions of watchers."),
         action("PJSIPShowSubscriptionsOutbound", Kind::SubscriptionsOutbound, SYSTEM, "List subscriptions to others."),
@@ -148,6 +155,9 @@ impl Connection {
             Kind::ExtensionStateList => self.extension_state_list(&request).await?,
             Kind::SubscriptionsInbound => self.subscriptions_inbound(&request).await?,
             Kind::SubscriptionsOutbound => self.subscriptions_outbound(&request),
+            Kind::MailboxUpdate => self.mailbox_update(&request).await,
+            Kind::MailboxDelete => self.mailbox_delete(&request).await,
+            Kind::MailboxGet => self.mailbox_get(&request).await?,
             Kind::ResourceLists => self.resource_lists(&request).await?,
         }
         Ok(Next::Continue)
