@@ -6,6 +6,9 @@ use serde::Serialize;
 /// every number of watchers up to 1,000, so that only their number differs.
 const NOTIFY_PER_S: f64 = 20_000.0;
 
+/// The same through trains, of which the generator answers more.
+const TRAIN_NOTIFY_PER_S: f64 = 100_000.0;
+
 /// Changes a second at most: beyond it the commands would be measured, not the NOTIFYs.
 const CHANGES_PER_S_MAX: f64 = 500.0;
 
@@ -52,6 +55,8 @@ pub(crate) enum Peers {
     Phones,
     /// All behind one socket that answers every NOTIFY by itself, as an edge proxy does.
     Edge,
+    /// All behind one socket that takes datagrams and answers in trains.
+    Train,
 }
 
 impl Peers {
@@ -60,6 +65,7 @@ impl Peers {
         match self {
             Self::Phones => "phones",
             Self::Edge => "one edge",
+            Self::Train => "trains",
         }
     }
 }
@@ -85,10 +91,14 @@ impl Case {
         seconds: u32,
     ) -> Self {
         let watchers_each = (watchers as f64 / extensions as f64).max(1.0);
-        let is_crowd = extensions == 1 && watchers >= KAMAILIO_WATCHERS_MAX;
+        let (is_crowd, notify_per_s) = match peers {
+            // Kamailio does not know trains, so nothing stands beside it that sets the pace.
+            Peers::Train => (false, TRAIN_NOTIFY_PER_S),
+            _ => (extensions == 1 && watchers >= KAMAILIO_WATCHERS_MAX, NOTIFY_PER_S),
+        };
         let changes_per_s = match is_crowd {
             true => CROWD_CHANGES_PER_S,
-            false => (NOTIFY_PER_S / watchers_each).min(CHANGES_PER_S_MAX),
+            false => (notify_per_s / watchers_each).min(CHANGES_PER_S_MAX),
         };
         // Two changes at least.
         let seconds = if is_crowd { seconds.max(4) } else { seconds };
@@ -99,7 +109,7 @@ impl Case {
     pub(crate) fn sockets(&self) -> usize {
         match self.peers {
             Peers::Phones => self.watchers.min(SOCKET_COUNT_MAX),
-            Peers::Edge => 1,
+            Peers::Edge | Peers::Train => 1,
         }
     }
 
@@ -132,7 +142,7 @@ impl Case {
         match (self.extensions, self.peers, self.server) {
             (1, _, Server::Lampfield { shards: 2.. }) | (2.., ..) => Part::Extensions,
             (_, Peers::Phones, _) => Part::Phones,
-            (_, Peers::Edge, _) => Part::Edge,
+            (_, Peers::Edge | Peers::Train, _) => Part::Edge,
         }
     }
 }
@@ -145,6 +155,7 @@ pub(crate) fn compare(quick: bool, with_kamailio: bool) -> Vec<Case> {
         runs.extend([
             (one, Peers::Phones, 1_000, 1),
             (one, Peers::Edge, 1_000, 1),
+            (one, Peers::Train, 1_000, 1),
             (one, Peers::Phones, 10_000, 1_000),
         ]);
     } else {
@@ -153,12 +164,16 @@ pub(crate) fn compare(quick: bool, with_kamailio: bool) -> Vec<Case> {
             // Many small extensions.
             runs.push((one, peers, 10_000, 1_000));
         }
+        runs.extend([1_000, 10_000, 100_000].map(|size| (one, Peers::Train, size, 1)));
         runs.extend([(two, Peers::Phones, 10_000, 100), (two, Peers::Phones, 100_000, 1)]);
     }
+    let has_their = |server, peers| server == one && peers != Peers::Train;
     let fits = |watchers: usize| !quick && watchers <= KAMAILIO_WATCHERS_MAX;
     let theirs: Vec<_> = runs
         .iter()
-        .filter(|(server, _, watchers, _)| with_kamailio && *server == one && fits(*watchers))
+        .filter(|(server, peers, watchers, _)| {
+            with_kamailio && has_their(*server, *peers) && fits(*watchers)
+        })
         .map(|&(_, peers, watchers, extensions)| (Server::Kamailio, peers, watchers, extensions))
         .collect();
     let seconds = if quick { 3 } else { 6 };

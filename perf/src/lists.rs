@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::cases::Server;
+use crate::cases::{Peers, Server};
 use crate::lampfield::FIRST_EXTENSION;
 use crate::load::{Generator, Load, Target};
 use crate::process::Started;
@@ -150,8 +150,8 @@ fn list_of(index: usize) -> kamailio::List {
 
 fn scenario(case: &ListCase, target: &Target) -> String {
     let extensions = (FIRST_EXTENSION, FIRST_EXTENSION + MEMBER_COUNT - 1);
-    let sockets = Some(case.list_watchers);
-    let mut text = Head { target, extensions, sockets, late_ms: 20 }.write();
+    let (peers, sockets) = (Peers::Phones, case.list_watchers);
+    let mut text = Head { target, extensions, peers, sockets, late_ms: 20 }.write();
     let ListCase { changes_per_s, seconds, .. } = case;
     // Kamailio sends what its own subscriptions bring a second later.
     let _ = write!(

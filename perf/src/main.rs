@@ -105,6 +105,7 @@ enum ServerName {
 enum PeersName {
     Phones,
     Edge,
+    Train,
 }
 
 #[derive(Args, Debug)]
@@ -144,6 +145,7 @@ fn main() -> anyhow::Result<()> {
             let peers = match peers {
                 PeersName::Phones => Peers::Phones,
                 PeersName::Edge => Peers::Edge,
+                PeersName::Train => Peers::Train,
             };
             let programs = Programs::find(options.binaries.clone())?;
             let case = Case::new(server, peers, watchers, extensions, seconds);

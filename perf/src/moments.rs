@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::cases::Peers;
 use crate::lampfield::{self, FIRST_EXTENSION};
 use crate::load::{Generator, Latency, Target};
 use crate::run::{Programs, TempDir, ensure_established};
@@ -125,7 +126,7 @@ fn head(target: &Target, skipped: usize, extensions: usize, sockets: usize) -> H
     let first = FIRST_EXTENSION + skipped;
     let extensions = (first, first + extensions - 1);
     // When NOTIFYs came is the kernel's word, so a generator that reads them late is no harm.
-    Head { target, extensions, sockets: Some(sockets), late_ms: 10_000 }
+    Head { target, extensions, peers: Peers::Phones, sockets, late_ms: 10_000 }
 }
 
 /// Watchers of one extension each.

@@ -19,8 +19,9 @@ pub(crate) struct Head<'a> {
     pub(crate) target: &'a Target,
     /// Numbers of the first and of the last extension.
     pub(crate) extensions: (usize, usize),
-    /// `None`: all watchers behind one socket.
-    pub(crate) sockets: Option<usize>,
+    pub(crate) peers: Peers,
+    /// Sockets of phones.
+    pub(crate) sockets: usize,
     /// How late the generator itself may be before it takes its latencies back.
     pub(crate) late_ms: u32,
 }
@@ -33,9 +34,10 @@ impl Head<'_> {
         if let Some(domain) = &self.target.domain {
             let _ = writeln!(text, "domain = \"{domain}\"");
         }
-        let sources = match self.sockets {
-            Some(count) => format!("address = \"127.0.0.0/8\"\nsockets = {count}"),
-            None => "edge = true".to_owned(),
+        let sources = match self.peers {
+            Peers::Phones => format!("address = \"127.0.0.0/8\"\nsockets = {}", self.sockets),
+            Peers::Edge => "edge = true".to_owned(),
+            Peers::Train => "edge = true\ntrains = true".to_owned(),
         };
         let _ = write!(
             text,
@@ -51,11 +53,10 @@ impl Head<'_> {
 /// Subscribe, refresh, change, stop.
 pub(crate) fn fanout(case: &Case, target: &Target) -> String {
     let last = FIRST_EXTENSION + case.extensions - 1;
-    let sockets = (case.peers != Peers::Edge).then(|| case.sockets());
     let extensions = (FIRST_EXTENSION, last);
     // A fan-out of Kamailio's to 10,000 takes seconds.
     let settle_s = if case.server == Server::Kamailio { 120 } else { 30 };
-    let head = Head { target, extensions, sockets, late_ms: 5 };
+    let head = Head { target, extensions, peers: case.peers, sockets: case.sockets(), late_ms: 5 };
     let mut text = head.write();
     let Case { watchers, changes_per_s, seconds, .. } = case;
     let _ = write!(

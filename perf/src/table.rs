@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cases::Server;
+use crate::cases::{Peers, Server};
 use crate::limits;
 use crate::lists::ListOutcome;
 use crate::load::{Latency, Load};
@@ -17,6 +17,7 @@ pub(crate) fn write(findings: &Findings) -> String {
         let _ = writeln!(text, "{}\n", limits::describe(found));
     }
     fanouts(&mut text, &findings.fanouts);
+    trains(&mut text, findings);
     lists(&mut text, &findings.lists);
     for moment in &findings.moments {
         let _ = writeln!(text, "{}", moments::describe(moment));
@@ -113,6 +114,35 @@ fn compare(text: &mut String, ours: &Outcome, theirs: &Outcome) {
             write!(text, "; last watcher after {our:.1} / {their:.1} ms = 1 : {:.1}", their / our);
     }
     text.push('\n');
+}
+
+/// What goes through trains, beside plain calls, bare trains, and Kamailio that knows none.
+fn trains(text: &mut String, findings: &Findings) {
+    for ours in findings.fanouts.iter().filter(|it| it.case.peers == Peers::Train) {
+        let (case, us) = (&ours.case, ours.cpu_us_per_notify);
+        let _ = write!(
+            text,
+            "{} watchers of {} (trains): {us:.2} us per NOTIFY; sendto + recvfrom {:.2} = {:.1} x",
+            case.watchers,
+            case.extensions,
+            ours.raw.total_us(),
+            ours.raw.total_us() / us,
+        );
+        if let Some(limits) = &findings.limits {
+            let bare = limits.train_to_train_us;
+            let _ = write!(text, "; bare trains both ways {bare:.2} = {:.2} x", bare / us);
+        }
+        let is_beside = |it: &&Outcome| {
+            it.case.server == Server::Kamailio
+                && it.case.peers == Peers::Edge
+                && (it.case.watchers, it.case.extensions) == (case.watchers, case.extensions)
+        };
+        if let Some(theirs) = findings.fanouts.iter().find(is_beside) {
+            let their = theirs.cpu_us_per_notify;
+            let _ = write!(text, "; Kamailio, singly, {their:.1} = {:.1} x", their / us);
+        }
+        text.push('\n');
+    }
 }
 
 fn lists(text: &mut String, outcomes: &[ListOutcome]) {
