@@ -42,6 +42,14 @@ pub struct Config {
     pub limits: Limits,
 }
 
+impl Config {
+    /// The tenants that are configured.
+    pub fn tenant_ids(&self) -> impl Iterator<Item = TenantId> + '_ {
+        let tenants = self.tenants.iter().enumerate();
+        tenants.filter(|(_, tenant)| !tenant.is_gone).map(|(place, _)| TenantId(place as u16))
+    }
+}
+
 /// A customer of the node. Extensions, sources and endpoints of two tenants never meet.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Tenant {
@@ -52,6 +60,8 @@ pub struct Tenant {
     pub domain: Option<Arc<str>>,
     /// How publications show; `None` if nobody publishes.
     pub publications: Option<Publications>,
+    /// It is not configured any more; its place stays its own.
+    pub is_gone: bool,
 }
 
 /// How the publications of a tenant's extensions reach their watchers.

@@ -150,8 +150,8 @@ fn run(Run { source, ready_file }: Run) -> anyhow::Result<ExitCode> {
         eprintln!("warning: {warning}");
     }
     let source = loaded.source;
-    let reload: Reload = Arc::new(move || {
-        let loaded = load(&source)?;
+    let reload: Reload = Arc::new(move |tenants| {
+        let loaded = load(&LoadOptions { tenants: tenants.to_vec(), ..source.clone() })?;
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(loaded.node)
     });
@@ -193,6 +193,7 @@ impl Source {
             listen: self.listen,
             ami: self.ami,
             console_socket: self.console,
+            tenants: Vec::new(),
             ami_secret: String::new(),
         }
     }

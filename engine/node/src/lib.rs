@@ -9,3 +9,4 @@ pub mod control;
 mod mirror;
 pub mod run;
 pub mod store;
+mod tenants;

@@ -52,7 +52,7 @@ pub struct RunOptions {
 pub fn run(config: NodeConfig, options: RunOptions) -> anyhow::Result<()> {
     start_logging();
     let reload = options.reload.unwrap_or_else(|| {
-        std::sync::Arc::new(|| anyhow::bail!("this node was not started from files"))
+        std::sync::Arc::new(|_| anyhow::bail!("this node was not started from files"))
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -49,7 +49,7 @@ fn start(name: &str) -> Node {
         console_socket: std::env::temp_dir().join(socket),
         state_dir: None,
     };
-    Node::start(config, Arc::new(|| anyhow::bail!("no files"))).expect("the node starts")
+    Node::start(config, Arc::new(|_| anyhow::bail!("no files"))).expect("the node starts")
 }
 
 struct Client(BufReader<TcpStream>);

@@ -50,7 +50,7 @@ fn config(scratch: &Scratch, shard_count: u8, binds: &[(Transport, &str)]) -> No
 }
 
 fn start(config: NodeConfig) -> Node {
-    Node::start(config, Arc::new(|| anyhow::bail!("no files"))).expect("the node starts")
+    Node::start(config, Arc::new(|_| anyhow::bail!("no files"))).expect("the node starts")
 }
 
 /// CPU time of all threads whose name starts with `shard-`, from `/proc`.
@@ -178,7 +178,7 @@ fn a_taken_port_and_a_taken_store_are_refused_in_words() {
     let address = node.bound()[0].address.to_string();
     let other = Scratch::new("taken-other");
     let refused = |config| {
-        let result = Node::start(config, Arc::new(|| anyhow::bail!("no files")));
+        let result = Node::start(config, Arc::new(|_| anyhow::bail!("no files")));
         format!("{:#}", result.map(drop).expect_err("the second node is refused"))
     };
     let text = refused(config(&other, 1, &[(Transport::Udp, &address)]));

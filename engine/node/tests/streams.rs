@@ -52,7 +52,7 @@ fn start(shard_count: u8) -> Node {
         console_socket: std::env::temp_dir().join(socket),
         state_dir: None,
     };
-    Node::start(config, Arc::new(|| anyhow::bail!("no files"))).expect("the node starts")
+    Node::start(config, Arc::new(|_| anyhow::bail!("no files"))).expect("the node starts")
 }
 
 /// A SIP peer with one connection and many dialogs.

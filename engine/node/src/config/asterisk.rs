@@ -88,7 +88,9 @@ pub(super) fn read_dir(dir: &Path, wanted: &Wanted<'_>, draft: &mut Draft) {
 fn tenant_of(name: Option<&str>, draft: &mut Draft) -> Option<TenantId> {
     match name {
         Some(name) => draft.tenant(name),
-        None if draft.core.tenants.is_empty() => draft.tenant("default"),
-        None => Some(TenantId(0)),
+        None => {
+            let first = draft.core.tenant_ids().next();
+            first.or_else(|| draft.tenant("default"))
+        }
     }
 }

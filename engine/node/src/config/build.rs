@@ -43,9 +43,12 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new() -> Self {
+    /// An empty draft, with the places of tenants there are or were.
+    pub(super) fn new(tenants: &[Arc<str>]) -> Self {
+        let gone =
+            |name: &Arc<str>| Tenant { name: Arc::clone(name), is_gone: true, ..Tenant::default() };
         Self {
-            core: Config::default(),
+            core: Config { tenants: tenants.iter().map(gone).collect(), ..Config::default() },
             listen: Vec::new(),
             shard_count: None,
             ami: AmiConfig::default(),
@@ -71,14 +74,23 @@ impl Draft {
         if let Some(tenant) = self.find_tenant(name) {
             return Some(tenant);
         }
-        let tenant = TenantId(u16::try_from(self.core.tenants.len()).ok()?);
-        self.core.tenants.push(Tenant { name: name.into(), ..Tenant::default() });
-        Some(tenant)
+        self.add_tenant(Tenant { name: name.into(), ..Tenant::default() })
+    }
+
+    /// Adds a tenant that is not there yet, at the place it had. `None`: there are too many.
+    pub(super) fn add_tenant(&mut self, tenant: Tenant) -> Option<TenantId> {
+        let tenants = &mut self.core.tenants;
+        let place = tenants.iter().position(|known| known.name == tenant.name);
+        let id = TenantId(u16::try_from(place.unwrap_or(tenants.len())).ok()?);
+        match place {
+            Some(place) => tenants[place] = tenant,
+            None => tenants.push(tenant),
+        }
+        Some(id)
     }
 
     pub(super) fn find_tenant(&self, name: &str) -> Option<TenantId> {
-        let place = self.core.tenants.iter().position(|tenant| &*tenant.name == name)?;
-        Some(TenantId(place as u16))
+        self.core.tenant_ids().find(|id| &*self.core.tenants[usize::from(id.0)].name == name)
     }
 
     /// Adds an endpoint; a second one of the same name is an error.
@@ -184,7 +196,7 @@ impl Draft {
 
     fn check_contexts(&mut self) {
         let Self { core, problems, .. } = self;
-        for tenant in (0..core.tenants.len()).map(|n| TenantId(n as u16)) {
+        for tenant in core.tenant_ids() {
             for (context, included) in core.dialplan.dangling_includes(tenant) {
                 let text = format!("context {context} includes {included}, which does not exist");
                 problems.warn(&Place::default(), text);
@@ -208,7 +220,7 @@ impl Draft {
     fn check_sources(&mut self) {
         let Self { core, problems, .. } = self;
         let providers = &core.providers;
-        for tenant in (0..core.tenants.len()).map(|n| TenantId(n as u16)) {
+        for tenant in core.tenant_ids() {
             for (_, exten, hint) in core.dialplan.explicit_hints(tenant) {
                 let place = || place_of(&hint.origin);
                 for name in hint.devices.iter().filter(|name| providers.of_device(name).is_none()) {

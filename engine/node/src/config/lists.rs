@@ -68,7 +68,7 @@ impl Draft {
     /// Members that are nothing, lists that contain themselves, lists nobody gets anything from.
     pub(super) fn check_lists(&mut self) {
         let Self { core, problems, .. } = self;
-        for tenant in (0..core.tenants.len()).map(|n| TenantId(n as u16)) {
+        for tenant in core.tenant_ids() {
             let mut check = Check::new(core, tenant);
             for package in Package::ALL {
                 check.lists(package, problems);

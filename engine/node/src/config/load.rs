@@ -43,6 +43,8 @@ pub struct LoadOptions {
     pub ami: Option<SocketAddr>,
     /// The console's UNIX socket.
     pub console_socket: Option<PathBuf>,
+    /// Tenants there are or were, each at its place (by [`lampfield_core::placement::TenantId`]).
+    pub tenants: Vec<Arc<str>>,
     /// Secret of the AMI user `admin` where no user is configured; drawn when empty. Kept here so
     /// that a reload does not change it.
     pub ami_secret: String,
@@ -88,7 +90,7 @@ impl std::error::Error for ConfigErrors {}
 /// Everything that is wrong with it.
 pub fn load(options: &LoadOptions) -> Result<Loaded, ConfigErrors> {
     let mut options = options.clone();
-    let mut draft = Draft::new();
+    let mut draft = Draft::new(&options.tenants);
     let from_native = match &options.config {
         Some(path) => native::read(path, options.dialect, &mut draft),
         None => native::Asterisk { dialect: options.dialect, ..Default::default() },

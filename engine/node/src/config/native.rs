@@ -185,9 +185,12 @@ impl Native<'_> {
         if let Some(name) = name {
             return self.find_tenant(name);
         }
-        match self.draft.core.tenants.len() {
-            0 => self.draft.tenant("default"),
-            1 => Some(TenantId(0)),
+        let mut tenants = self.draft.core.tenant_ids();
+        let first_two = (tenants.next(), tenants.next());
+        drop(tenants);
+        match first_two {
+            (None, _) => self.draft.tenant("default"),
+            (only, None) => only,
             _ => {
                 self.error(entry, "there are several tenants: tenant = \"NAME\" expected here");
                 None
@@ -204,10 +207,10 @@ impl Native<'_> {
         if name.is_none_or(|name| name.get_ref() != EVERY_TENANT) {
             return self.tenant_of(name, entry).into_iter().collect();
         }
-        if self.draft.core.tenants.is_empty() {
+        if self.draft.core.tenant_ids().next().is_none() {
             let _ = self.draft.tenant("default");
         }
-        (0..self.draft.core.tenants.len()).map(|n| TenantId(n as u16)).collect()
+        self.draft.core.tenant_ids().collect()
     }
 
     fn find_tenant(&mut self, name: &Spanned<String>) -> Option<TenantId> {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use lampfield_core::placement::Placement;
+use lampfield_core::record::Record;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
@@ -31,8 +32,9 @@ use crate::channel::{FromShard, ToShard};
 use crate::config::NodeConfig;
 
 /// Reads the configuration again, from where it was read at start. Called on a thread that may
-/// block. An error changes nothing and is shown to whoever asked for the reload.
-pub type Reload = Arc<dyn Fn() -> anyhow::Result<NodeConfig> + Send + Sync>;
+/// block, with the names of the tenants there are or were, by place. An error changes nothing and is
+/// shown to whoever asked for the reload.
+pub type Reload = Arc<dyn Fn(&[Arc<str>]) -> anyhow::Result<NodeConfig> + Send + Sync>;
 
 /// What the control plane is made from.
 pub struct ControlSetup {
@@ -46,6 +48,8 @@ pub struct ControlSetup {
     pub from_shards: async_channel::Receiver<FromShard>,
     /// Reads the configuration again.
     pub reload: Reload,
+    /// The way to the store, if there is one.
+    pub records: Option<async_channel::Sender<Vec<Record>>>,
     /// Ends the control plane, and is how the console ends the node.
     pub shutdown: Shutdown,
 }
@@ -75,7 +79,8 @@ impl Control {
     ///
     /// Which address or path could not be bound, and why.
     pub async fn bind(setup: ControlSetup) -> anyhow::Result<Self> {
-        let ControlSetup { config, placement, shards, from_shards, reload, shutdown } = setup;
+        let ControlSetup { config, placement, shards, from_shards, reload, records, shutdown } =
+            setup;
         let ami = match config.ami.as_ref().and_then(|ami| ami.bind) {
             Some(address) => Some(
                 ami::Server::bind(address)
@@ -86,7 +91,7 @@ impl Control {
         };
         let console = console::Server::bind(&config.console_socket)?;
         let client = ShardClient::new(placement, shards);
-        let node = Rc::new(Node::new(client, config, reload, shutdown));
+        let node = Rc::new(Node::new(client, config, reload, records, shutdown));
         Ok(Self { node, from_shards, ami, console })
     }
 

@@ -7,19 +7,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use lampfield_core::command::{Answer, Command, ExtensionRow, Query};
 use lampfield_core::dialplan::Found;
 use lampfield_core::placement::TenantId;
 use lampfield_core::provider::Provider;
+use lampfield_core::record::Record;
 use lampfield_core::state::{
     DeviceState, FunctionError, Presence, parse_device_write, parse_presence_write,
 };
+use tokio::sync::Mutex;
 
 use super::ami::Hub;
 use super::{Change, ChangeError, Reload, ShardClient, ShardError, Shutdown};
 use crate::config::NodeConfig;
 use crate::mirror::Mirrors;
 use crate::mirror::state::Kind;
+use crate::tenants;
 
 /// Global variables one tenant may set. They are conveniences of AMI clients, not a database.
 pub(crate) const VARIABLE_COUNT_MAX: usize = 10_000;
@@ -33,6 +37,10 @@ pub(crate) struct Node {
     pub(crate) started: Instant,
     config: RefCell<Arc<NodeConfig>>,
     reload: Reload,
+    /// One reload at a time: each says which places tenants have.
+    reloading: Mutex<()>,
+    /// The way to the store.
+    records: Option<async_channel::Sender<Vec<Record>>>,
     reloaded: Cell<Instant>,
     variables: RefCell<HashMap<(TenantId, String), String>>,
 }
@@ -78,6 +86,7 @@ impl Node {
         client: ShardClient,
         config: NodeConfig,
         reload: Reload,
+        records: Option<async_channel::Sender<Vec<Record>>>,
         shutdown: Shutdown,
     ) -> Self {
         let now = Instant::now();
@@ -89,6 +98,8 @@ impl Node {
             started: now,
             config: RefCell::new(Arc::new(config)),
             reload,
+            reloading: Mutex::default(),
+            records,
             reloaded: Cell::new(now),
             variables: RefCell::default(),
         }
@@ -111,9 +122,17 @@ impl Node {
     ///
     /// What is wrong with the files; nothing has changed then.
     pub(crate) async fn reload(&self) -> anyhow::Result<()> {
+        let _one_at_a_time = self.reloading.lock().await;
         let reload = Arc::clone(&self.reload);
-        let config = tokio::task::spawn_blocking(move || reload()).await??;
+        let known = tenants::names(&self.config().core);
+        let known_count = known.len();
+        let config = tokio::task::spawn_blocking(move || reload(&known)).await??;
         let core = Arc::clone(&config.core);
+        let new = tenants::records(known_count, &core);
+        if let Some(store) = self.records.as_ref().filter(|_| !new.is_empty()) {
+            // Before any record of theirs.
+            store.send(new).await.context("the store has ended")?;
+        }
         *self.config.borrow_mut() = Arc::new(config);
         self.reloaded.set(Instant::now());
         self.client.broadcast(Command::Reload(core)).await?;

@@ -20,6 +20,7 @@ use crate::channel::{FromShard, ToShard};
 use crate::config::NodeConfig;
 use crate::control::{Control, ControlSetup, Reload, Shutdown};
 use crate::store::{Store, StoreThread};
+use crate::tenants;
 
 /// Messages that may wait for one shard; batches of up to 128 count once.
 const TO_SHARD_MAX: usize = 1024;
@@ -50,7 +51,7 @@ impl Node {
     /// # Errors
     ///
     /// What cannot be had: io_uring, an address, the state directory. Nothing runs then.
-    pub fn start(config: NodeConfig, reload: Reload) -> anyhow::Result<Self> {
+    pub fn start(mut config: NodeConfig, reload: Reload) -> anyhow::Result<Self> {
         let clock = Clock::start();
         let shard_count = shard_count(&config);
         rt::probe(shard_count.into())?;
@@ -60,13 +61,21 @@ impl Node {
         let (store, restore) = match &config.state_dir {
             Some(state_dir) => {
                 let store = Store::open(state_dir)?;
-                let records = store.load()?;
+                let mut records = store.load()?;
+                let known = tenants::take_out(&mut records);
+                if !tenants::are_in_place(&known, &config.core) {
+                    config = reload(&known)?;
+                }
+                let new = tenants::records(known.len(), &config.core);
+                if !new.is_empty() {
+                    store.commit(&new)?;
+                }
                 (Some(store), records)
             }
             None => (None, Vec::new()),
         };
         let restored_count = restore.len();
-        let (records, store) = store.map(Store::start).transpose()?.unzip();
+        let (records, store): (Option<_>, _) = store.map(Store::start).transpose()?.unzip();
 
         let placement = Placement::new(shard_count);
         let (senders, inbounds): (Vec<_>, Vec<_>) =
@@ -79,6 +88,7 @@ impl Node {
             shards: senders.clone(),
             from_shards,
             reload,
+            records: records.clone(),
             shutdown: shutdown.clone(),
         })?;
         let parts = ShardParts {
@@ -147,11 +157,9 @@ impl Node {
 
     fn tell(&self, config: &NodeConfig, restored_count: usize) {
         let core = &config.core;
-        let hint_count: usize = (0..core.tenants.len())
-            .flat_map(|tenant| {
-                let tenant = lampfield_core::placement::TenantId(tenant as u16);
-                core.dialplan.contexts(tenant)
-            })
+        let hint_count: usize = core
+            .tenant_ids()
+            .flat_map(|tenant| core.dialplan.contexts(tenant))
             .map(|context| context.hint_count() + context.patterns().len() + context.ranges().len())
             .sum();
         let cores: Vec<String> = self
@@ -162,7 +170,7 @@ impl Node {
         tracing::info!("{} shards on cores {}", self.shards.len(), cores.join(", "));
         tracing::info!(
             "{} tenants, {} endpoints, {hint_count} hints, patterns and ranges",
-            core.tenants.len(),
+            core.tenant_ids().count(),
             core.endpoints.len(),
         );
         match &config.state_dir {

@@ -32,9 +32,15 @@ fn dead_shards_cost_an_error_not_the_server() {
         state_dir: None,
     };
     let shutdown = Shutdown::default();
-    let reload = Arc::new(|| anyhow::bail!("no files"));
-    let setup =
-        ControlSetup { config, placement, shards, from_shards, reload, shutdown: shutdown.clone() };
+    let setup = ControlSetup {
+        config,
+        placement,
+        shards,
+        from_shards,
+        reload: Arc::new(|_| anyhow::bail!("no files")),
+        records: None,
+        shutdown: shutdown.clone(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let control = runtime.block_on(Control::bind(setup)).unwrap();
     let address = control.ami_address().unwrap();

@@ -38,7 +38,7 @@ impl Site {
     /// As [`Site::start`], and keeps its states in a directory.
     pub(crate) fn start_in(dir: PathBuf, pbxs: &[&Pbx], change: fn(&mut MirrorConfig)) -> Self {
         let config = config(&dir, pbxs, change);
-        let node = Node::start(config, Arc::new(|| anyhow::bail!("no files")));
+        let node = Node::start(config, Arc::new(|_| anyhow::bail!("no files")));
         let node = node.expect("the node starts");
         let console = Console::open(&dir.join("console.sock"));
         let (address, ami) = (node.bound()[0].address, node.ami().expect("AMI is served"));

@@ -102,7 +102,7 @@ pub(crate) fn boot(dir: &Path, setup: &Setup) -> anyhow::Result<Node> {
     let mut loaded = load(&options)?;
     let core = Arc::get_mut(&mut loaded.node.core).expect("nobody else has it yet");
     (setup.limits)(&mut core.limits);
-    Node::start(loaded.node, Arc::new(move || Ok(load(&options)?.node)))
+    Node::start(loaded.node, Arc::new(move |_| Ok(load(&options)?.node)))
 }
 
 /// A new directory.

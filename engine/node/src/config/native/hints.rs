@@ -21,8 +21,6 @@ impl Native<'_> {
             } else if name.is_empty() || self.draft.find_tenant(name).is_some() {
                 let text = format!("'{name}' is no name, or that of another [[tenant]]");
                 self.error(&tenant.name, text);
-            } else if self.draft.core.tenants.len() > usize::from(u16::MAX) {
-                self.error(&tenant.name, format!("there are more than {} tenants", u16::MAX));
             } else {
                 let domain = tenant.domain.as_ref().map(|domain| domain.get_ref().as_str());
                 if domain.is_some_and(|d| d.is_empty() || d.contains(|c: char| !is_host_char(c))) {
@@ -31,7 +29,11 @@ impl Native<'_> {
                 }
                 let (name, domain) = (name.as_str().into(), domain.map(Arc::from));
                 let publications = publications(tenant.publications, tenant.watch_unhinted);
-                self.draft.core.tenants.push(config::Tenant { name, domain, publications });
+                let new = config::Tenant { name, domain, publications, is_gone: false };
+                if self.draft.add_tenant(new).is_none() {
+                    let text = format!("there are or were more than {} tenants", u16::MAX);
+                    self.error(&tenant.name, text);
+                }
             }
         }
     }
