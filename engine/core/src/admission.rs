@@ -4,7 +4,6 @@
 //! the dialects differ in some codes and headers. Everything here only reads, so a request may be
 //! checked on the shard it arrived at and again on the shard it belongs to.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -194,15 +193,6 @@ impl Wanted<'_> {
 pub(crate) struct Contact<'a> {
     pub(crate) uri: &'a [u8],
     pub(crate) parts: UriParts<'a>,
-}
-
-impl Contact<'_> {
-    /// Its address, if it is not a name.
-    pub(crate) fn ip(&self) -> Option<IpAddr> {
-        let host = std::str::from_utf8(self.parts.host).ok()?;
-        let ip: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
-        Some(ip.to_canonical())
-    }
 }
 
 /// Checks a SUBSCRIBE that creates a subscription, up to but not including the extension.

@@ -47,3 +47,12 @@ pub struct Flow {
     /// The stream connection, if there is one.
     pub connection: ConnectionId,
 }
+
+impl Flow {
+    /// Whether datagrams of this flow go to another host than a request came from: who sent it may
+    /// have named somebody who never asked.
+    pub(crate) fn is_astray_from(&self, request: Flow) -> bool {
+        let [to, from] = [self, &request].map(|flow| flow.peer.ip().to_canonical());
+        self.transport == Transport::Udp && to != from
+    }
+}

@@ -308,6 +308,8 @@ impl Shard {
             expires_at_s,
             state,
             is_strict: kept.is_strict,
+            // Most have answered before.
+            is_unproven: false,
             pace: Pace::new(batch_interval, gap),
         })?;
         if slot != tag.slot {

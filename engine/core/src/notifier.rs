@@ -79,6 +79,7 @@ impl Shard {
         let subscription = &mut self.subscriptions[slot];
         let shown_expires_s = subscription.remaining_s(now);
         let (hop, endpoint, owed) = (subscription.hop, subscription.endpoint, subscription.owed);
+        let is_unproven = subscription.is_unproven();
         let texts = self.texts.get(&subscription.texts);
         let mut state = subscription.state;
         let mut places = 1;
@@ -101,7 +102,7 @@ impl Shard {
                     + texts.len()
                     + runs.via.len()
                     + runs.contact.len();
-                let bytes_max = notify_bytes_max(&self.config, endpoint, list);
+                let bytes_max = notify_bytes_max(&self.config, endpoint, list, is_unproven);
                 let body_bytes_max = bytes_max.saturating_sub(head_bytes);
                 let watcher = texts.get(Text::Watcher);
                 let (mut content, is_whole) =
@@ -245,9 +246,7 @@ impl Shard {
         let Some(flight) = subscription.in_flight.take() else { return };
         let Some(in_flight) = self.flights.remove(flight) else { return };
         subscription.unanswered_count = 0;
-        if let Some(list) = subscription.list_mut() {
-            list.is_unproven = false;
-        }
+        subscription.set_unproven(false);
         subscription.acked_state = in_flight.extension_state;
         subscription.acked_at_s = (now.as_secs() as u32).max(1);
         self.stats.counters.notify_acked += 1;
@@ -320,12 +319,13 @@ impl Shard {
             let hop_id = subscription.hop;
             let Some(flight) = subscription.in_flight else { continue };
             let in_flight = self.flights.get_mut(flight);
-            let reliable = self.hops.is_reliable(hop_id);
+            // A stream repeats by itself; a stranger is not sent the same again.
+            let is_sent_once = self.hops.is_reliable(hop_id) || subscription.is_unproven();
             let lost = std::mem::take(&mut in_flight.places);
             budget -= 1;
-            if reliable && now.since(in_flight.sent_at) < self.config.limits.t1 * 64 {
-                // A stream repeats by itself. The NOTIFY only stops counting, so that one who
-                // does not answer delays nobody behind the same edge.
+            if is_sent_once && now.since(in_flight.sent_at) < self.config.limits.t1 * 64 {
+                // The NOTIFY only stops counting, so that one who does not answer delays nobody
+                // behind the same edge.
                 self.retransmissions.arm_last(now, due);
                 if lost > 0 {
                     self.hops.get_mut(hop_id).give_back(lost);
@@ -333,7 +333,7 @@ impl Shard {
                 }
                 continue;
             }
-            if reliable || in_flight.sent_count >= TRANSMISSION_COUNT_MAX {
+            if is_sent_once || in_flight.sent_count >= TRANSMISSION_COUNT_MAX {
                 in_flight.places = lost;
                 self.timed_out(due.slot, now, out);
                 continue;
@@ -431,11 +431,16 @@ impl Shard {
 }
 
 /// Bytes of a list's next NOTIFY at most.
-fn notify_bytes_max(config: &Config, endpoint: EndpointId, list: &ListWatch) -> usize {
+fn notify_bytes_max(
+    config: &Config,
+    endpoint: EndpointId,
+    list: &ListWatch,
+    is_unproven: bool,
+) -> usize {
     let limits = &config.limits;
     let own = config.endpoints.get(endpoint.0 as usize).and_then(|own| own.notify_bytes_max);
     let bytes_max = own.map_or(limits.notify_bytes_max, |own| own as usize);
-    match list.is_cautious || list.is_unproven {
+    match list.is_cautious || is_unproven {
         true => bytes_max.min(limits.notify_bytes_whole),
         false => bytes_max,
     }

@@ -58,8 +58,8 @@ impl Shard {
                 self.hops.get_mut(hop).set_padded_bytes(padded_bytes);
             }
         }
-        let reliable = self.hops.is_reliable(subscription.hop);
-        self.retransmissions.arm(now, slot, check, cseq, sent_count, reliable);
+        let is_sent_once = self.hops.is_reliable(subscription.hop) || subscription.is_unproven();
+        self.retransmissions.arm(now, slot, check, cseq, sent_count, is_sent_once);
     }
 
     /// How a NOTIFY is padded: to what the last one to this edge was, or, when it is sent again, to

@@ -70,7 +70,7 @@ impl Shard {
             self.replace_text(slot, text, &value);
         }
         if let Some(flow) = flow {
-            self.move_to(slot, flow, now, out);
+            self.move_to(slot, flow, flow.is_astray_from(request.flow), now, out);
         }
         if rfc {
             self.set_gap(slot, message);
@@ -171,7 +171,7 @@ impl Shard {
     }
 
     /// From now on NOTIFYs go along `flow`.
-    fn move_to(&mut self, slot: u32, flow: Flow, now: Time, out: &mut Outputs) {
+    fn move_to(&mut self, slot: u32, flow: Flow, is_unproven: bool, now: Time, out: &mut Outputs) {
         let old = self.subscriptions[slot].hop;
         if self.hops.flow(old) == flow {
             return;
@@ -179,6 +179,7 @@ impl Shard {
         let new = self.hops.acquire(flow, &self.config.limits);
         let subscription = &mut self.subscriptions[slot];
         subscription.hop = new;
+        subscription.set_unproven(is_unproven);
         if std::mem::take(&mut subscription.is_waiting) {
             self.stats.waiting_count -= 1;
         }

@@ -71,9 +71,6 @@ pub(crate) struct ListWatch {
     pub(crate) last_shown: u32,
     /// Bytes of its last NOTIFY, about.
     pub(crate) last_bytes: usize,
-    /// Nobody answered at this address yet, and it is not the one the SUBSCRIBE came from: until
-    /// then NOTIFYs stay small, so that nobody is flooded through us.
-    pub(crate) is_unproven: bool,
     /// A large NOTIFY went unanswered: smaller ones may get through.
     pub(crate) is_cautious: bool,
     /// Its watcher wants no notifications of changes (RFC 5839: `Suppress-If-Match: *`).
@@ -207,7 +204,6 @@ impl ListWatch {
             is_continued: false,
             last_shown: 0,
             last_bytes: 0,
-            is_unproven: false,
             is_cautious: false,
             is_quenched: false,
             changed_at: None,

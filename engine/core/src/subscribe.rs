@@ -282,6 +282,7 @@ impl Shard {
             expires_at_s,
             state: if is_fetch { Lifecycle::Ending(Reason::Timeout) } else { Lifecycle::Active },
             is_strict,
+            is_unproven: flow.is_astray_from(request.flow),
             pace,
         });
         if added.is_none() {

@@ -74,6 +74,9 @@ struct Rare {
     pace: Option<Box<Pace>>,
     /// No NOTIFY before this second: the peer asked for time (Retry-After).
     not_before_s: u32,
+    /// Nobody answered yet where NOTIFYs go, and it is not where the SUBSCRIBE came from: until then
+    /// they are few and small, so that nobody is flooded through us.
+    is_unproven: bool,
 }
 
 /// Nothing is kept of it, or nothing needs to be written again.
@@ -95,6 +98,7 @@ pub(crate) struct Beginning<'a> {
     pub(crate) expires_at_s: u32,
     pub(crate) state: Lifecycle,
     pub(crate) is_strict: bool,
+    pub(crate) is_unproven: bool,
     pub(crate) pace: Option<Box<Pace>>,
 }
 
@@ -235,11 +239,12 @@ impl Subscription {
     pub(crate) fn new(beginning: Beginning<'_>, texts: TextsId) -> Self {
         let Beginning { tag, endpoint, hop, cseq, remote_cseq, version, .. } = beginning;
         let Beginning { watched, granted_s, expires_at_s, state, is_strict, pace, .. } = beginning;
+        let is_unproven = beginning.is_unproven;
         let (seat, list) = match watched {
             Watched::Extension(seat) => (seat, None),
             Watched::List(list) => (Seat::NONE, Some(list)),
         };
-        let is_rare = list.is_some() || pace.is_some();
+        let is_rare = list.is_some() || pace.is_some() || is_unproven;
         Self {
             tag,
             texts,
@@ -264,7 +269,7 @@ impl Subscription {
             acked_state: None,
             acked_at_s: 0,
             is_strict,
-            rare: is_rare.then(|| Box::new(Rare { list, pace, not_before_s: 0 })),
+            rare: is_rare.then(|| Box::new(Rare { list, pace, not_before_s: 0, is_unproven })),
         }
     }
 
@@ -310,6 +315,18 @@ impl Subscription {
     pub(crate) fn set_not_before_s(&mut self, second: u32) {
         if second > 0 || self.rare.is_some() {
             self.rare.get_or_insert_default().not_before_s = second;
+        }
+    }
+
+    /// Whether it may be a stranger to whom NOTIFYs go: nobody answered there yet.
+    #[inline]
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.is_unproven)
+    }
+
+    pub(crate) fn set_unproven(&mut self, is_unproven: bool) {
+        if is_unproven || self.rare.is_some() {
+            self.rare.get_or_insert_default().is_unproven = is_unproven;
         }
     }
 

@@ -49,11 +49,12 @@ impl Retransmissions {
         check: u32,
         cseq: u32,
         sent: u8,
-        reliable: bool,
+        is_sent_once: bool,
     ) {
         let queue = match sent {
-            // On a stream nothing is sent again: T1 frees the window, then timer F follows.
-            _ if reliable => 0,
+            // On a stream, or to a stranger, nothing is sent again: T1 frees the window, then timer F
+            // follows.
+            _ if is_sent_once => 0,
             // The last one only waits for timer F: half a second after the last transmission.
             TRANSMISSION_COUNT_MAX.. => 0,
             4.. => 3,
@@ -63,7 +64,7 @@ impl Retransmissions {
         self.queues[queue].push_back(Retransmission { at, slot, check, cseq });
     }
 
-    /// Arms timer F of a NOTIFY on a stream.
+    /// Arms timer F of a NOTIFY that is sent once.
     pub(crate) fn arm_last(&mut self, now: Time, entry: Retransmission) {
         let at = now + self.delays[4];
         self.queues[4].push_back(Retransmission { at, ..entry });

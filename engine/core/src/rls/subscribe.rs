@@ -12,7 +12,6 @@ use super::resolve::Wisher;
 use super::{Entry5367, Items, ListWatch, Source};
 use crate::admission::{Peer, Wanted};
 use crate::config::Dialect;
-use crate::flow::Transport;
 use crate::pace::Pace;
 use crate::respond::Answer;
 use crate::subscribe::{Accepted, Outcome, Request};
@@ -131,9 +130,6 @@ impl Shard {
         let expires_s = self.granted(wanted.expires_s, peer.endpoint);
         let pace = Pace::new(items.batch_interval(), wanted.gap);
         let mut watch = ListWatch::new(wisher, items.source(), resolved.shape);
-        // Whoever names a third party as Contact must have an answer from there first.
-        watch.is_unproven = request.flow.transport == Transport::Udp
-            && wanted.target.ip().is_some_and(|ip| ip != request.flow.peer.ip().to_canonical());
         watch.is_quenched =
             view.dialect == Dialect::Rfc && basics.suppress == Some(SuppressIfMatch::Any);
         let watched = Watched::List(Box::new(watch));

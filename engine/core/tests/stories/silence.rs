@@ -144,3 +144,42 @@ fn one_dead_watcher_delays_nobody_even_behind_the_same_edge() {
     }
     assert_eq!(told.len(), 15, "told within four seconds: {told:?}");
 }
+
+#[test]
+fn a_third_party_named_as_contact_is_sent_nothing_twice_before_it_answers() {
+    let mut world = World::new(2, Dialect::Rfc);
+    let (mut phone, third) = (Phone::new(9, "lamp1"), Phone::new(10, "lamp1"));
+    phone.contact.clone_from(&third.contact);
+    assert_eq!(phone.subscribe(&mut world, Some(3600)).0.status(), 200);
+    let told = |world: &mut World| world.take(third.address).len();
+    assert_eq!(told(&mut world), 1);
+    // Neither again, nor of changes, nor to ask whether it lives more than once.
+    for state in [DeviceState::InUse, DeviceState::NotInUse, DeviceState::Ringing] {
+        world.set_device("Custom:lamp1", state);
+        world.pass(Duration::from_secs(9));
+        assert_eq!(told(&mut world), 0, "{state:?}");
+    }
+    world.pass(Duration::from_secs(120));
+    assert_eq!(told(&mut world), 1);
+    assert_eq!(world.stats(|s| s.subscription_count), 0, "two silences end it");
+}
+
+#[test]
+fn whoever_answered_where_nobody_asked_is_a_watcher_like_all() {
+    let mut world = World::new(2, Dialect::Rfc);
+    let (mut phone, mut other) = (Phone::new(9, "lamp1"), Phone::new(10, "lamp1"));
+    phone.contact.clone_from(&other.contact);
+    phone.subscribe(&mut world, Some(3600));
+    assert_eq!(other.listen(&mut world).len(), 1);
+    world.set_device("Custom:lamp1", DeviceState::InUse);
+    world.pass(Duration::from_secs(2));
+    let repeated = world.take(other.address);
+    assert_eq!(repeated.len(), 3, "at once, after T1, after 2 T1");
+    other.answer(&mut world, &repeated[0], "200 OK", "");
+    // Sent somewhere new by a refresh, it is a stranger's address again.
+    let third = Phone::new(11, "lamp1");
+    phone.contact.clone_from(&third.contact);
+    phone.subscribe(&mut world, Some(3600));
+    world.pass(Duration::from_secs(20));
+    assert_eq!(world.take(third.address).len(), 1);
+}
