@@ -19,6 +19,18 @@ pub enum Basic {
     Closed,
 }
 
+impl Basic {
+    /// Reads the text of a `basic` element, if there is one.
+    pub(crate) fn parse(text: Option<&str>) -> Result<Option<Self>, FactsError> {
+        match text {
+            None => Ok(None),
+            Some("open") => Ok(Some(Self::Open)),
+            Some("closed") => Ok(Some(Self::Closed)),
+            Some(_) => Err(FactsError::Missing { what: "basic status" }),
+        }
+    }
+}
+
 /// The Digium supplement.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct DigiumPresence {
@@ -28,6 +40,55 @@ pub struct DigiumPresence {
     pub subtype: String,
     /// Message; empty if there is none.
     pub message: String,
+}
+
+impl DigiumPresence {
+    /// Reads the attributes; the message is the element's text.
+    pub(crate) fn of(element: &XmlElement) -> Self {
+        Self {
+            kind: owned(element.attribute("type")),
+            subtype: owned(element.attribute("subtype")),
+            message: String::new(),
+        }
+    }
+}
+
+const NS_RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
+/// Lampfield's own documents give the supplement a namespace.
+const NS_OUR_DIGIUM: &str = "urn:lampfield:digium";
+
+/// The elements that presence documents are read for, whatever namespace a server puts them in.
+pub(crate) fn tag_of(element: &XmlElement) -> &'static str {
+    let local = element.local.as_str();
+    match element.namespace.as_str() {
+        NS_PIDF | NS_CPIM_PIDF => match local {
+            "presence" => "presence",
+            "tuple" => "tuple",
+            "status" => "status",
+            "basic" => "basic",
+            "note" => "note",
+            "contact" => "contact",
+            "digium_presence" => "digium_presence",
+            _ => "",
+        },
+        "urn:ietf:params:xml:ns:pidf:data-model" => match local {
+            "person" => "person",
+            "note" => "note",
+            _ => "",
+        },
+        NS_RPID => match local {
+            "activities" => "activities",
+            "note" => "note",
+            _ => "",
+        },
+        NS_OUR_DIGIUM if local == "digium_presence" => "digium_presence",
+        // chan_sip's namespaces, which no RFC knows.
+        "urn:ietf:params:xml:ns:pidf:person" if local == "person" => "person",
+        "urn:ietf:params:xml:ns:pidf:rpid:rpid-person" if local == "activities" => "activities",
+        // Asterisk's own supplement is in no namespace where the document has a prefix.
+        "" if local == "digium_presence" => "digium_presence",
+        _ => "",
+    }
 }
 
 /// The facts of one PIDF document.
@@ -67,12 +128,7 @@ impl PidfFacts {
         if facts.entity.is_empty() {
             return Err(FactsError::Missing { what: "presence entity" });
         }
-        facts.basic = match visitor.basic.take().as_deref() {
-            None => None,
-            Some("open") => Some(Basic::Open),
-            Some("closed") => Some(Basic::Closed),
-            Some(_) => return Err(FactsError::Missing { what: "basic status" }),
-        };
+        facts.basic = Basic::parse(visitor.basic.take().as_deref())?;
         let notes = [visitor.root_note, visitor.tuple_note, visitor.person_note];
         facts.note = notes.into_iter().find_map(FirstText::take);
         facts.contact = visitor.contact.take();
@@ -143,31 +199,10 @@ impl Visitor {
 
 impl XmlVisitor for Visitor {
     fn tag(&self, element: &XmlElement) -> &'static str {
-        let local = element.local.as_str();
-        match element.namespace.as_str() {
-            NS_PIDF | NS_CPIM_PIDF => match local {
-                "presence" => "presence",
-                "tuple" => "tuple",
-                "status" => "status",
-                "basic" => "basic",
-                "note" => "note",
-                "contact" => "contact",
-                "digium_presence" => "digium_presence",
-                _ => "",
-            },
-            "urn:ietf:params:xml:ns:pidf:data-model" => match local {
-                "person" => "person",
-                "note" => "note",
-                _ => "",
-            },
-            "urn:ietf:params:xml:ns:pidf:rpid" => match local {
-                "activities" => "activities",
-                _ => "",
-            },
-            // chan_sip's namespaces, which no RFC knows.
-            "urn:ietf:params:xml:ns:pidf:person" if local == "person" => "person",
-            "urn:ietf:params:xml:ns:pidf:rpid:rpid-person" if local == "activities" => "activities",
-            _ => "",
+        match (element.namespace.as_str(), element.local.as_str()) {
+            // Watchers know the supplement as Asterisk writes it, and no notes on activities.
+            (NS_RPID, "note") | (NS_OUR_DIGIUM | "", _) => "",
+            _ => tag_of(element),
         }
     }
 
@@ -186,11 +221,7 @@ impl XmlVisitor for Visitor {
                 self.facts.activities.push(element.local.clone());
             }
             ["presence", "tuple", "status", "digium_presence"] if self.tuple == Tuple::Digium => {
-                self.facts.digium.get_or_insert_with(|| DigiumPresence {
-                    kind: owned(element.attribute("type")),
-                    subtype: owned(element.attribute("subtype")),
-                    message: String::new(),
-                });
+                self.facts.digium.get_or_insert_with(|| DigiumPresence::of(element));
             }
             _ => {}
         }

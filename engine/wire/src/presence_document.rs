@@ -5,11 +5,11 @@
 //! first tuple. Reads RFC 3863, 4479 and 4480, what Asterisk publishes (a person without an id, the
 //! Digium tuple) and chan_sip's person namespace. Unknown elements are passed over.
 
-use crate::facts::{FactsError, FirstText, NS_CPIM_PIDF, NS_PIDF, owned};
+use crate::facts::{FactsError, FirstText, owned};
 use crate::limits::{
     PRESENCE_ACTIVITY_COUNT_MAX, PRESENCE_PERSON_COUNT_MAX, PRESENCE_TUPLE_COUNT_MAX,
 };
-use crate::pidf::{Basic, DIGIUM_TUPLE_ID, DigiumPresence};
+use crate::pidf::{Basic, DIGIUM_TUPLE_ID, DigiumPresence, tag_of};
 use crate::xml::{XmlElement, XmlVisitor, visit};
 
 /// One presence document.
@@ -104,12 +104,7 @@ struct TupleDraft {
 
 impl TupleDraft {
     fn finish(self) -> Result<TupleFacts, FactsError> {
-        let basic = match self.basic.take().as_deref() {
-            None => None,
-            Some("open") => Some(Basic::Open),
-            Some("closed") => Some(Basic::Closed),
-            Some(_) => return Err(FactsError::Missing { what: "basic status" }),
-        };
+        let basic = Basic::parse(self.basic.take().as_deref())?;
         Ok(TupleFacts { id: self.id, basic, note: self.note.take() })
     }
 }
@@ -207,36 +202,7 @@ impl Visitor {
 
 impl XmlVisitor for Visitor {
     fn tag(&self, element: &XmlElement) -> &'static str {
-        let local = element.local.as_str();
-        match element.namespace.as_str() {
-            NS_PIDF | NS_CPIM_PIDF => match local {
-                "presence" => "presence",
-                "tuple" => "tuple",
-                "status" => "status",
-                "basic" => "basic",
-                "note" => "note",
-                "digium_presence" => "digium_presence",
-                _ => "",
-            },
-            "urn:ietf:params:xml:ns:pidf:data-model" => match local {
-                "person" => "person",
-                "note" => "note",
-                _ => "",
-            },
-            "urn:ietf:params:xml:ns:pidf:rpid" => match local {
-                "activities" => "activities",
-                "note" => "note",
-                _ => "",
-            },
-            // Lampfield's own documents give the supplement a namespace.
-            "urn:lampfield:digium" if local == "digium_presence" => "digium_presence",
-            // chan_sip's namespaces, which no RFC knows.
-            "urn:ietf:params:xml:ns:pidf:person" if local == "person" => "person",
-            "urn:ietf:params:xml:ns:pidf:rpid:rpid-person" if local == "activities" => "activities",
-            // Asterisk's own supplement is in no namespace where the document has a prefix.
-            "" if local == "digium_presence" => "digium_presence",
-            _ => "",
-        }
+        tag_of(element)
     }
 
     fn start(&mut self, path: &[&'static str], element: &XmlElement) {
@@ -252,11 +218,7 @@ impl XmlVisitor for Visitor {
                 self.add_activity(&element.local);
             }
             ["presence", "tuple", "status", "digium_presence"] if self.place == Place::Digium => {
-                self.digium.get_or_insert_with(|| DigiumPresence {
-                    kind: owned(element.attribute("type")),
-                    subtype: owned(element.attribute("subtype")),
-                    message: String::new(),
-                });
+                self.digium.get_or_insert_with(|| DigiumPresence::of(element));
             }
             _ => {}
         }
