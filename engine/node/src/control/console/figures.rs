@@ -74,15 +74,21 @@ pub(super) async fn shards(node: &Node) -> Result<String, Failure> {
 }
 
 pub(super) async fn counters(node: &Node) -> Result<String, Failure> {
-    let stats = stats(node).await?;
-    let shards: Vec<_> = stats.iter().map(|stats| stats.counters.rows().collect()).collect();
-    Ok(table(node, "Counter", &shards))
+    Ok(table(node, "Counter", &counters_by_shard(node).await?))
 }
 
 pub(super) async fn net(node: &Node) -> Result<String, Failure> {
-    let seen = node.client.look().await?;
-    let shards: Vec<Figures> = seen.into_iter().map(|seen| seen.figures).collect();
-    Ok(table(node, "Sockets and queues", &shards))
+    Ok(table(node, "Sockets and queues", &net_by_shard(node).await?))
+}
+
+/// Every counter of the core.
+pub(super) async fn counters_by_shard(node: &Node) -> Result<Vec<Figures>, Failure> {
+    Ok(stats(node).await?.iter().map(|stats| stats.counters.rows().collect()).collect())
+}
+
+/// Every figure from around the core.
+pub(super) async fn net_by_shard(node: &Node) -> Result<Vec<Figures>, Failure> {
+    Ok(node.client.look().await?.into_iter().map(|seen| seen.figures).collect())
 }
 
 /// A line per name, with the sum and the figure of every shard.

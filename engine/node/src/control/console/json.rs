@@ -1,6 +1,6 @@
 //! Answers for programs: figures as one line of JSON, all shards together and each of them.
 
-use super::figures::stats;
+use super::figures::{counters_by_shard, net_by_shard};
 use super::table::{Command, Kind};
 use super::{Failure, latency};
 use crate::channel::Figures;
@@ -14,17 +14,8 @@ pub(super) async fn run(
 ) -> Result<String, Failure> {
     match (command.kind, arguments) {
         (Kind::Latency, []) => latency::show_json(node).await,
-        (Kind::Counters, []) => {
-            let shards = stats(node).await?;
-            let shards: Vec<Figures> =
-                shards.iter().map(|stats| stats.counters.rows().collect()).collect();
-            Ok(figures(&shards))
-        }
-        (Kind::Net, []) => {
-            let seen = node.client.look().await?;
-            let shards: Vec<Figures> = seen.into_iter().map(|seen| seen.figures).collect();
-            Ok(figures(&shards))
-        }
+        (Kind::Counters, []) => Ok(figures(&counters_by_shard(node).await?)),
+        (Kind::Net, []) => Ok(figures(&net_by_shard(node).await?)),
         (Kind::Latency | Kind::Counters | Kind::Net, _) => Err(command.usage()),
         _ => Err(Failure::Because("Only latency, counters and net can be told as JSON".to_owned())),
     }

@@ -16,6 +16,7 @@ mod lists;
 mod mailboxes;
 mod mirrors;
 mod publications;
+mod rows;
 mod server;
 mod states;
 mod subscriptions;

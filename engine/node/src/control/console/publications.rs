@@ -9,6 +9,7 @@ use lampfield_core::placement::TenantId;
 use lampfield_wire::MessageCounts;
 
 use super::explain::spell_presence;
+use super::rows::{gather, write_parameters};
 use super::{Failure, ROW_COUNT_MAX};
 use crate::control::Node;
 use crate::control::node::one_line;
@@ -70,18 +71,16 @@ pub(super) async fn pjsip_show(
     }
     let mut text = String::new();
     for row in rows {
-        let _ = writeln!(text, "{:<20}: ParameterValue\n{}", "ParameterName", "=".repeat(75));
-        let mut line = |name: &str, value: &str| {
-            let _ = writeln!(text, "{name:<20}: {}", one_line(value));
-        };
-        line("Resource", exten(&row));
-        line("Event", row.event);
-        line("Expiry", &row.expires_s.to_string());
-        line("Endpoint", &row.endpoint);
-        line("From", &row.source.to_string());
-        line("EntityTag", &row.entity_tag);
-        line("Says", &says(&row));
-        text.push('\n');
+        let parameters = [
+            ("Resource", exten(&row)),
+            ("Event", row.event),
+            ("Expiry", &row.expires_s.to_string()),
+            ("Endpoint", &row.endpoint),
+            ("From", &row.source.to_string()),
+            ("EntityTag", &row.entity_tag),
+            ("Says", &says(&row)),
+        ];
+        write_parameters(&mut text, &parameters);
     }
     Ok(text)
 }
@@ -111,13 +110,11 @@ async fn rows(
     limit: usize,
 ) -> Result<(Vec<PublicationRow>, usize), Failure> {
     let query = Query::Publications { tenant: Some(tenant), presentity, limit };
-    let (mut rows, mut total) = (Vec::new(), 0);
-    for answer in node.client.ask_all(query).await? {
-        if let Answer::Publications(more, count) = answer {
-            rows.extend(more);
-            total += count;
-        }
-    }
+    let (mut rows, total) = gather(node, query, |answer| match answer {
+        Answer::Publications(rows, count) => Some((rows, count)),
+        _ => None,
+    })
+    .await?;
     rows.sort_by(|a, b| {
         (&a.presentity, a.event, &a.entity_tag).cmp(&(&b.presentity, b.event, &b.entity_tag))
     });

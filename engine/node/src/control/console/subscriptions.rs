@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lampfield_core::command::{Answer, Query, SubscriptionRow};
 use lampfield_core::placement::TenantId;
 
+use super::rows::{gather, write_parameters};
 use super::{Failure, ROW_COUNT_MAX};
 use crate::control::Node;
 use crate::control::ami::asterisk_state;
@@ -129,25 +130,27 @@ pub(super) async fn pjsip_show(
     let Some(row) = rows.first() else {
         return Err(not_found(call_id));
     };
-    let mut text = format!("{:<20}: ParameterValue\n{}\n", "ParameterName", "=".repeat(75));
-    let mut line = |name: &str, value: &str| {
-        let _ = writeln!(text, "{name:<20}: {}", one_line(value));
-    };
-    line("Resource", &row.exten);
-    line("Event", package(row));
-    line("Expiry", &row.expires_s.to_string());
-    line("Role", "Notifier");
-    line("Endpoint", &row.endpoint);
-    line("Callid", &row.call_id);
-    line("State", asterisk_state(row.state));
-    line("Callerid", "Unknown");
+    let expiry = row.expires_s.to_string();
+    let mut parameters = vec![
+        ("Resource", &*row.exten),
+        ("Event", package(row)),
+        ("Expiry", &expiry),
+        ("Role", "Notifier"),
+        ("Endpoint", &row.endpoint),
+        ("Callid", &row.call_id),
+        ("State", asterisk_state(row.state)),
+        ("Callerid", "Unknown"),
+    ];
     // A list is no extension (trace 21).
     if row.members.is_none() {
-        line("SubscriptionType", "extension_state");
-        line("Extension", &row.exten);
-        line("ExtensionStates", row.acknowledged.map_or("Unknown", |state| state.text()));
+        parameters.extend([
+            ("SubscriptionType", "extension_state"),
+            ("Extension", &row.exten),
+            ("ExtensionStates", row.acknowledged.map_or("Unknown", |state| state.text())),
+        ]);
     }
-    text.push('\n');
+    let mut text = String::new();
+    write_parameters(&mut text, &parameters);
     Ok(text)
 }
 
@@ -177,13 +180,11 @@ async fn rows(
     limit: usize,
 ) -> Result<(Vec<SubscriptionRow>, usize), Failure> {
     let query = Query::Subscriptions { tenant: Some(tenant), call_id, limit };
-    let (mut rows, mut total) = (Vec::new(), 0);
-    for answer in node.client.ask_all(query).await? {
-        if let Answer::Subscriptions(more, count) = answer {
-            rows.extend(more);
-            total += count;
-        }
-    }
+    let (mut rows, total) = gather(node, query, |answer| match answer {
+        Answer::Subscriptions(rows, count) => Some((rows, count)),
+        _ => None,
+    })
+    .await?;
     rows.sort_by(|a, b| (&a.exten, &a.call_id).cmp(&(&b.exten, &b.call_id)));
     Ok((rows, total))
 }
