@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 help:
 	@echo "make demo   10,000 hints, 20,000 watchers, latencies and lamps, in a few minutes"
-	@echo "make test   everything CI checks: style, lints, docs, tests, interop with SIPp and baresip"
+	@echo "make test   everything CI checks: style, lints, docs, tests, interop with SIPp, baresip and Kamailio"
 	@echo "make perf   every measurement, beside Kamailio and the bare system calls, recorded; 10 minutes"
 	@echo "make perf-smoke   the short measurements, in under a minute; no figure makes it fail"
 	@echo "make soak   simulator seeds until stopped"

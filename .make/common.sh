@@ -29,6 +29,19 @@ need_programs() {
     [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
 }
 
+# Debian starts a server of its own with the package; ours has another port and configuration.
+need_kamailio() {
+    export PATH="$PATH:/usr/sbin"
+    local modules=(/usr/lib/*/kamailio/modules/rls.so) is_new=
+    command -v kamailio >/dev/null || is_new=yes
+    [ -z "$is_new" ] && [ -e "${modules[0]}" ] && return
+    install_packages kamailio kamailio-presence-modules
+    if [ -n "$is_new" ] && [ -d /run/systemd/system ]; then
+        say "Stopping the kamailio service that Debian has just started"
+        as_root systemctl disable -q --now kamailio || true
+    fi
+}
+
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }

@@ -15,19 +15,6 @@ descriptors=12000
     ulimit -n "$descriptors" 2>/dev/null ||
     fail "$descriptors file descriptors are needed, the hard limit is $(ulimit -Hn)"
 
-# Debian starts a server of its own with the package; ours has another port and configuration.
-need_kamailio() {
-    export PATH="$PATH:/usr/sbin"
-    local modules=(/usr/lib/*/kamailio/modules/rls.so) is_new=
-    command -v kamailio >/dev/null || is_new=yes
-    [ -z "$is_new" ] && [ -e "${modules[0]}" ] && return
-    install_packages kamailio kamailio-presence-modules
-    if [ -n "$is_new" ] && [ -d /run/systemd/system ]; then
-        say "Stopping the kamailio service that Debian has just started"
-        as_root systemctl disable -q --now kamailio || true
-    fi
-}
-
 case $mode in
 full)
     need_kamailio

@@ -30,6 +30,7 @@ tools() {
     need_rust
     need_programs cc:build-essential make:make git:git sipp:sip-tester baresip:baresip-core \
         chromium:chromium valgrind:valgrind
+    need_kamailio
     local part
     for part in fmt clippy; do
         cargo "$part" --version >/dev/null 2>&1 && continue

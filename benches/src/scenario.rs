@@ -164,6 +164,7 @@ const fn view(format: Format) -> View<'static> {
         dialect: Dialect::Rfc,
         digium: false,
         early_inuse_ringing: false,
+        single_dialog: false,
         exten: "1000",
         entity: "sip:1000@example.com",
     }
@@ -173,13 +174,13 @@ fn patch(format: Format) -> Step {
     let (view, presence) = (view(format), Presence::default());
     let mut body = Body::render(
         &view,
-        &Shown { state: ExtensionState::Idle, presence: &presence, mailboxes: None },
+        &Shown { state: ExtensionState::Idle, presence: &presence, mailboxes: None, calls: &[] },
     );
     let mut is_idle = true;
     repeat(move || {
         is_idle = !is_idle;
         let state = if is_idle { ExtensionState::Idle } else { ExtensionState::InUse };
-        let shown = Shown { state, presence: &presence, mailboxes: None };
+        let shown = Shown { state, presence: &presence, mailboxes: None, calls: &[] };
         assert!(body.update(&view, black_box(&shown)).changed());
     })
 }
@@ -187,14 +188,20 @@ fn patch(format: Format) -> Step {
 fn render() -> Step {
     let (view, presence) = (view(Format::DialogInfo), Presence::default());
     repeat(move || {
-        let shown = Shown { state: ExtensionState::InUse, presence: &presence, mailboxes: None };
+        let shown = Shown {
+            state: ExtensionState::InUse,
+            presence: &presence,
+            mailboxes: None,
+            calls: &[],
+        };
         black_box(Body::render(black_box(&view), &shown));
     })
 }
 
 fn copy() -> Step {
     let presence = Presence::default();
-    let shown = Shown { state: ExtensionState::InUse, presence: &presence, mailboxes: None };
+    let shown =
+        Shown { state: ExtensionState::InUse, presence: &presence, mailboxes: None, calls: &[] };
     let body = Body::render(&view(Format::DialogInfo), &shown);
     let mut out = Vec::new();
     repeat(move || {

@@ -183,6 +183,7 @@ impl Wanted<'_> {
             dialect: endpoint.dialect,
             digium: self.digium,
             early_inuse_ringing: endpoint.notify_early_inuse_ringing,
+            single_dialog: endpoint.single_dialog,
             entity,
         }
     }

@@ -25,7 +25,7 @@ mod xpidf;
 use template::{Misfit, Template, Value};
 
 use crate::config::Dialect;
-use crate::state::{ExtensionState, Messages, Presence};
+use crate::state::{Call, ExtensionState, Messages, Presence};
 
 /// A body format. XPIDF and CPIM-PIDF are one document under two names.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -71,6 +71,8 @@ pub struct View<'a> {
     pub digium: bool,
     /// Show in-use-and-ringing as `early` (dialog-info only).
     pub early_inuse_ringing: bool,
+    /// Show one dialog at most (dialog-info only).
+    pub single_dialog: bool,
     /// The extension, as subscribed.
     pub exten: &'a str,
     /// URI of the presentity.
@@ -84,6 +86,8 @@ pub struct Shown<'a> {
     pub state: ExtensionState,
     /// Presence of the extension.
     pub presence: &'a Presence,
+    /// Its calls, if they are told (dialog-info only).
+    pub calls: &'a [Call],
     /// Its mailboxes; `None` if it has none.
     pub mailboxes: Option<ShownMailboxes<'a>>,
 }

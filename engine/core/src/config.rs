@@ -71,6 +71,20 @@ pub struct Publications {
     pub combination: Combination,
     /// Whether an extension without a hint can be published and watched.
     pub unhinted: bool,
+    /// What watchers learn of published calls.
+    pub call_details: CallDetails,
+}
+
+/// What watchers of an extension learn of its published calls, besides that there are some.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum CallDetails {
+    /// Who calls, and Call-ID and tags, with which the call can be picked up.
+    #[default]
+    All,
+    /// Who calls.
+    Parties,
+    /// Nothing.
+    None,
 }
 
 /// What watchers of an extension see that has a hint and may be published.
@@ -133,6 +147,8 @@ pub struct Endpoint {
     pub sub_min_expiry_s: u32,
     /// Show "in use and ringing" as `early` instead of `confirmed` in dialog-info.
     pub notify_early_inuse_ringing: bool,
+    /// Never show more than one dialog in dialog-info (`force_single_dialog` of OpenSIPS).
+    pub single_dialog: bool,
     /// Send NOTIFYs to the packet's source instead of the Contact (NAT).
     pub rewrite_contact: bool,
     /// Its NOTIFYs get no spaces to be of one length, however many go to one address.

@@ -14,7 +14,7 @@ use crate::rls::Attachment;
 use crate::slab::Slab;
 use crate::source::{LinkId, Links};
 use crate::state::{
-    DeviceAggregate, DeviceState, ExtensionState, Messages, Presence, PresenceState,
+    Calls, DeviceAggregate, DeviceState, ExtensionState, Messages, Presence, PresenceState,
 };
 
 /// A slot of [`Extensions`].
@@ -44,6 +44,8 @@ pub(crate) struct Extension {
     pub(crate) presence: Presence,
     /// What waits in its mailboxes; `None` if it has none.
     pub(crate) messages: Option<Box<Messages>>,
+    /// Its calls, if somebody tells them.
+    pub(crate) calls: Option<Calls>,
     pub(crate) changed_at: Time,
     pub(crate) groups: Vec<Group>,
     pub(crate) watcher_count: u32,
@@ -85,6 +87,7 @@ pub(crate) struct GroupView {
     pub(crate) dialect: Dialect,
     pub(crate) digium: bool,
     pub(crate) early_inuse_ringing: bool,
+    pub(crate) single_dialog: bool,
     pub(crate) entity: Box<str>,
 }
 
@@ -111,6 +114,7 @@ impl GroupView {
             dialect: self.dialect,
             digium: self.digium,
             early_inuse_ringing: self.early_inuse_ringing,
+            single_dialog: self.single_dialog,
             exten,
             entity: &self.entity,
         }
@@ -122,6 +126,7 @@ impl GroupView {
 pub(crate) struct Change {
     pub(crate) state: bool,
     pub(crate) presence: bool,
+    pub(crate) calls: bool,
     pub(crate) messages: bool,
 }
 
@@ -134,6 +139,7 @@ impl Change {
     pub(crate) fn concerns(self, format: Format) -> bool {
         match format {
             Format::MessageSummary => self.messages,
+            Format::DialogInfo => self.state || self.presence || self.calls,
             _ => self.state || self.presence,
         }
     }
@@ -172,13 +178,18 @@ impl Extension {
             .iter()
             .map(|&link| &links.get(link).presence)
             .reduce(|best, p| if p.state.rank() > best.state.rank() { p } else { best });
+        let calls = devices.iter().find_map(|&link| links.get(link).calls.as_ref());
         let change = Change {
             state: state != self.state,
+            calls: calls != self.calls.as_ref(),
             presence: best.map_or(self.presence != Presence::default(), |b| *b != self.presence),
             messages: self.messages != messages,
         };
         self.messages = messages;
         self.state = state;
+        if change.calls {
+            self.calls = calls.cloned();
+        }
         if change.presence {
             // A hint that lost its presence sources shows none.
             self.presence = best.cloned().unwrap_or_default();
@@ -211,6 +222,7 @@ impl Extension {
         Shown {
             state: self.shown_state(dialect),
             presence: &self.presence,
+            calls: self.calls.as_ref().map_or(&[][..], |calls| calls),
             mailboxes: Some(ShownMailboxes { messages, voicemail_extension }),
         }
     }

@@ -141,6 +141,7 @@ impl Shard {
             remote_cseq: subscription.remote_cseq,
             digium: view.digium,
             early_inuse_ringing: view.early_inuse_ringing,
+            single_dialog: view.single_dialog,
             is_strict: subscription.is_strict,
             format: view.format,
             dialect: view.dialect,

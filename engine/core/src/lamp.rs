@@ -166,7 +166,8 @@ impl Shard {
             None => {
                 self.stats.counters.command_refused += 1;
                 let (tenant, name) = key;
-                SourceState { tenant, name, device: None, presence: None, messages: None }
+                let (device, presence, calls, messages) = (None, None, None, None);
+                SourceState { tenant, name, device, presence, calls, messages }
             }
         };
         self.tell(&[(from, serial)], state, now, out);
@@ -228,7 +229,7 @@ impl Shard {
         let extension = &mut self.extensions[id];
         let change = extension.recompute(&self.links, now);
         // A state that rings is reported again even unchanged: another caller may ring now.
-        let rings_again = change.is_none() && extension.state.rings();
+        let rings_again = !change.state && !change.presence && extension.state.rings();
         if change.is_none() && !rings_again {
             return;
         }
@@ -416,6 +417,7 @@ impl Shard {
             state: ExtensionState::Unavailable,
             presence: Presence::default(),
             messages: None,
+            calls: None,
             changed_at: now,
             groups: Vec::new(),
             watcher_count: 0,
@@ -509,7 +511,8 @@ impl Shard {
         out: &mut Outputs,
     ) {
         let extension = &mut self.extensions[id];
-        let before = (extension.state, extension.presence.clone(), extension.messages.clone());
+        let Extension { state, presence, calls, messages, .. } = extension;
+        let before = (*state, presence.clone(), calls.clone(), messages.clone());
         let has_moved = extension.hint.voicemail_extension != hint.voicemail_extension;
         let (was_unknown, was_told) = (extension.unknown_count > 0, extension.is_told);
         // Kept apart: answering the last one would forget the extension under our hands.
@@ -526,14 +529,15 @@ impl Shard {
         if extension.unknown_count > 0 {
             // `became_known` compares with what watchers were told, and tells them.
             let extension = &mut self.extensions[id];
-            (extension.state, extension.presence, extension.messages) = before;
+            (extension.state, extension.presence, extension.calls, extension.messages) = before;
             let change = Change { messages: has_moved, ..Change::default() };
             return self.report_all(id, change, now, out);
         }
         let change = Change {
             state: before.0 != extension.state,
             presence: before.1 != extension.presence,
-            messages: before.2 != extension.messages || has_moved,
+            calls: before.2 != extension.calls,
+            messages: before.3 != extension.messages || has_moved,
         };
         if was_told {
             self.tell_control(id, change, false, out);

@@ -28,6 +28,7 @@ pub(crate) struct KeptSubscription<'a> {
     pub(crate) remote_cseq: u32,
     pub(crate) digium: bool,
     pub(crate) early_inuse_ringing: bool,
+    pub(crate) single_dialog: bool,
     pub(crate) is_strict: bool,
     pub(crate) format: Format,
     pub(crate) dialect: Dialect,
@@ -56,8 +57,10 @@ impl<'a> KeptSubscription<'a> {
         value.u32(self.cseq);
         value.u32(self.version);
         value.u32(self.remote_cseq);
-        let flags = [self.digium, self.early_inuse_ringing, self.is_strict];
-        value.bytes.extend_from_slice(&flags.map(u8::from));
+        // One byte of two flags: the second was added later.
+        let dialogs = u8::from(self.early_inuse_ringing) | u8::from(self.single_dialog) << 1;
+        let flags = [u8::from(self.digium), dialogs, u8::from(self.is_strict)];
+        value.bytes.extend_from_slice(&flags);
         value.bytes.push(self.format as u8);
         value.bytes.push(u8::from(self.dialect == Dialect::Asterisk));
         value.bytes.push(u8::from(self.flow.transport == Transport::Tcp));
@@ -81,6 +84,7 @@ impl<'a> KeptSubscription<'a> {
             dialect: self.dialect,
             digium: self.digium,
             early_inuse_ringing: self.early_inuse_ringing,
+            single_dialog: self.single_dialog,
             entity: "".into(),
         }
     }
@@ -89,8 +93,10 @@ impl<'a> KeptSubscription<'a> {
     pub(crate) fn read(layout: u8, value: &mut Reader<'a>) -> Option<Self> {
         let (ends_ms, written_ms) = (value.u64()?, value.u64()?);
         let [cseq, version, remote_cseq] = [value.u32()?, value.u32()?, value.u32()?];
-        let [digium, early_inuse_ringing, is_strict] =
-            [value.flag()?, value.flag()?, value.flag()?];
+        let digium = value.flag()?;
+        let dialogs = value.u8().filter(|dialogs| *dialogs < 4)?;
+        let (early_inuse_ringing, single_dialog) = (dialogs & 1 != 0, dialogs & 2 != 0);
+        let is_strict = value.flag()?;
         let format = format_from(value.u8()?)?;
         let dialect = if value.flag()? { Dialect::Asterisk } else { Dialect::Rfc };
         let transport = if value.flag()? { Transport::Tcp } else { Transport::Udp };
@@ -116,6 +122,7 @@ impl<'a> KeptSubscription<'a> {
             remote_cseq,
             digium,
             early_inuse_ringing,
+            single_dialog,
             is_strict,
             format,
             dialect,

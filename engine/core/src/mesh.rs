@@ -7,7 +7,7 @@ use crate::dialplan::Hint;
 use crate::flow::Flow;
 use crate::placement::TenantId;
 pub use crate::rls::{PartEnd, PartNews, PartRequest};
-use crate::state::{DeviceState, Messages, Presence};
+use crate::state::{Calls, DeviceState, Messages, Presence};
 
 /// A message from one shard to another.
 #[derive(Clone, Debug)]
@@ -80,6 +80,8 @@ pub struct SourceState {
     pub device: Option<DeviceState>,
     /// Presence, if anybody ever set one.
     pub presence: Option<Presence>,
+    /// The calls behind the device state, if somebody tells them.
+    pub calls: Option<Calls>,
     /// Messages, of a mailbox that was counted.
     pub messages: Option<Messages>,
 }

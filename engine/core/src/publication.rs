@@ -6,6 +6,7 @@
 //! module holds the publications of a shard; `document` says what is kept of a published document
 //! and how several add up, `publish` answers PUBLISH, `keep` survives a restart.
 
+mod calls;
 mod document;
 mod keep;
 mod list;

@@ -14,7 +14,7 @@ use crate::mesh::SourceState;
 use crate::placement::{ShardId, TenantId};
 use crate::provider::Providers;
 use crate::slab::Slab;
-use crate::state::{DeviceState, Messages, Presence};
+use crate::state::{Calls, DeviceState, Messages, Presence};
 
 /// Names a source: whose, and which.
 pub(crate) type SourceKey = (TenantId, Arc<str>);
@@ -28,6 +28,8 @@ pub(crate) struct Source {
     pub(crate) device: Option<DeviceState>,
     /// The presence, and the value as it was written.
     pub(crate) presence: Option<(Presence, Arc<str>)>,
+    /// The calls behind the device state, if somebody tells them.
+    pub(crate) calls: Option<Calls>,
     /// The messages, of a mailbox.
     pub(crate) messages: Option<Box<Messages>>,
     /// Shards that hint at it.
@@ -45,6 +47,7 @@ impl Source {
             name: Arc::clone(&self.key.1),
             device: self.device,
             presence: self.presence.as_ref().map(|(presence, _)| presence.clone()),
+            calls: self.calls.clone(),
             messages: self.messages.as_deref().copied(),
         }
     }
@@ -87,10 +90,14 @@ impl Sources {
         if self.slab.len() >= count_max {
             return None;
         }
-        let attached = Attached::new();
-        let key_kept = key.clone();
-        let source =
-            Source { key: key_kept, device: None, presence: None, messages: None, attached };
+        let source = Source {
+            key: key.clone(),
+            device: None,
+            presence: None,
+            calls: None,
+            messages: None,
+            attached: Attached::new(),
+        };
         let id = self.slab.insert(source);
         self.index.insert(key, id);
         Some(&mut self.slab[id])
@@ -127,6 +134,7 @@ pub(crate) struct Link {
     pub(crate) key: SourceKey,
     pub(crate) device: DeviceState,
     pub(crate) presence: Presence,
+    pub(crate) calls: Option<Calls>,
     pub(crate) messages: Option<Box<Messages>>,
     /// Number of the attachment.
     pub(crate) serial: u32,
@@ -177,6 +185,7 @@ impl Links {
             serial,
             device: providers.initial_device(&key.1),
             presence: Presence::default(),
+            calls: None,
             messages: None,
             key: key.clone(),
             known: false,
@@ -220,6 +229,7 @@ impl Links {
         let first = !link.known;
         let is_same = link.device == device
             && link.presence == presence
+            && link.calls == state.calls
             && link.messages.as_deref() == state.messages.as_ref();
         if !first && is_same {
             return None;
@@ -227,6 +237,7 @@ impl Links {
         link.known = true;
         link.device = device;
         link.presence = presence;
+        link.calls.clone_from(&state.calls);
         link.messages = state.messages.map(Box::new);
         if state.device.is_some() || state.presence.is_some() {
             link.changed_at = Some(now);

@@ -3,12 +3,15 @@
 //!
 //! Source: `reference/states.md` sections 1 to 6.
 
+mod call;
 mod device;
 mod extension;
 mod function;
 mod messages;
 mod presence;
 
+pub(crate) use call::sum_of;
+pub use call::{Call, Calls, Direction};
 pub use device::{DeviceAggregate, DeviceState};
 pub use extension::ExtensionState;
 pub use function::{

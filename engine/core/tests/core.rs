@@ -18,6 +18,7 @@ mod stories {
     mod lists;
     mod mailboxes;
     mod publications;
+    mod published_calls;
     mod publisher;
     mod races;
     mod restart;

@@ -156,12 +156,16 @@ mod tests {
                     dialect,
                     digium: flag,
                     early_inuse_ringing: flag,
+                    single_dialog: false,
                     exten: "100",
                     entity: "sip:100@node",
                 };
                 let mut body = Vec::new();
-                Body::render(&view, &Shown { state, presence: &presence, mailboxes: None })
-                    .write_for(7, b"sip:w", &mut body);
+                Body::render(
+                    &view,
+                    &Shown { state, presence: &presence, mailboxes: None, calls: &[] },
+                )
+                .write_for(7, b"sip:w", &mut body);
                 let body = String::from_utf8(body).expect("text");
                 let look = Look { format, digium: flag, early: flag };
                 assert_eq!(read(format, &body), Ok(expected(look, state.number(), &presence)));

@@ -188,6 +188,7 @@ impl Model {
                 context: CONTEXT.into(),
                 allow_subscribe: true,
                 notify_early_inuse_ringing: early,
+                single_dialog: false,
                 dialect,
                 ..Endpoint::default()
             });

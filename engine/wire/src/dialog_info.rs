@@ -70,8 +70,8 @@ impl DialogInfoFacts {
         Ok(DialogInfoFacts { version, is_full, entity, dialogs })
     }
 
-    /// Reads a document somebody publishes. Proxies leave the version to the server (0 then), and
-    /// one without a `state` is full.
+    /// Reads a document somebody publishes. Proxies leave the version to the server (0 then), one
+    /// without a `state` is full, and Kamailio writes `Trying`.
     ///
     /// # Errors
     ///
@@ -79,7 +79,8 @@ impl DialogInfoFacts {
     /// read, a dialog in no known state, an id that comes twice, or too many dialogs.
     pub fn parse_published(document: &[u8]) -> Result<DialogInfoFacts, FactsError> {
         const STATES: [&str; 5] = ["trying", "proceeding", "early", "confirmed", "terminated"];
-        let (root, dialogs) = read(document)?;
+        let (root, mut dialogs) = read(document)?;
+        dialogs.iter_mut().for_each(|dialog| dialog.state.make_ascii_lowercase());
         if root.version.is_none() && root.has_version {
             return Err(FactsError::Missing { what: "dialog-info version" });
         }
@@ -220,8 +221,16 @@ impl XmlVisitor for Visitor {
 
 fn open_party(party: &mut Party, path: &[&'static str], element: &XmlElement) {
     match path {
-        ["identity"] => party.display = owned(element.attribute("display")),
-        ["target"] => party.target = owned(element.attribute("uri")),
+        ["identity"] | ["target"] => {
+            // Kamailio names the other side in the target.
+            if let Some(display) = element.attribute("display").filter(|_| party.display.is_empty())
+            {
+                party.display = display.to_owned();
+            }
+        }
         _ => {}
+    }
+    if path == ["target"] {
+        party.target = owned(element.attribute("uri"));
     }
 }

@@ -104,7 +104,9 @@ struct TupleDraft {
 
 impl TupleDraft {
     fn finish(self) -> Result<TupleFacts, FactsError> {
-        let basic = Basic::parse(self.basic.take().as_deref())?;
+        // baresip has no opinion of itself until somebody gives it one, and says so.
+        let basic = self.basic.take().filter(|basic| basic != "unknown");
+        let basic = Basic::parse(basic.as_deref())?;
         Ok(TupleFacts { id: self.id, basic, note: self.note.take() })
     }
 }

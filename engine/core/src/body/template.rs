@@ -34,6 +34,10 @@ pub(super) enum Piece<'a> {
     Markup(&'static str),
     /// Free text, to be escaped and cut.
     Text(&'a str),
+    /// Text that is escaped already.
+    Escaped(&'a str),
+    /// A number of sixteen hex digits.
+    Hex(u64),
     /// The presentity's URI, which the document already holds, escaped.
     Entity,
 }
@@ -155,6 +159,8 @@ impl Template {
         let len = |piece: &Piece<'_>| match piece {
             Piece::Markup(markup) => markup.len(),
             Piece::Text(text) => text::escaped_len(text),
+            Piece::Escaped(text) => text.len(),
+            Piece::Hex(_) => 16,
             Piece::Entity => self.entity.width as usize,
         };
         value.iter().map(len).sum()
@@ -169,6 +175,11 @@ impl Template {
             match piece {
                 Piece::Markup(markup) => pen.put(markup.as_bytes()),
                 Piece::Text(text) => text::escape(text, |part| pen.put(part.as_bytes())),
+                Piece::Escaped(text) => pen.put(text.as_bytes()),
+                Piece::Hex(number) => {
+                    pen.put(&hex((number >> 32) as u32));
+                    pen.put(&hex(*number as u32));
+                }
                 Piece::Entity => {
                     let Slot { start, width, .. } = self.entity;
                     pen.put(&before[start as usize..(start + width) as usize]);

@@ -22,13 +22,15 @@ use std::sync::Arc;
 use lampfield_wire::{Basic, DialogInfoFacts, MessageSummary, PersonFacts, PresenceDocument};
 use md5::{Digest, Md5};
 
-use crate::state::{DeviceAggregate, DeviceState, Messages, Presence, PresenceState};
+use super::calls;
+use crate::config::CallDetails;
+use crate::state::{Call, Calls, DeviceAggregate, DeviceState, Messages, Presence, PresenceState};
 
 /// What a publication says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Document {
     Presence(Box<Presences>),
-    Dialogs(Box<[Dialog]>),
+    Dialogs(Box<[Call]>),
     Messages(Box<Account>),
 }
 
@@ -68,12 +70,6 @@ pub(crate) struct Person {
     pub(crate) presence: Option<Presence>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Dialog {
-    pub(crate) id: Part,
-    pub(crate) state: DeviceState,
-}
-
 /// What an activity of RFC 4480 means; `None` for one that says nothing of availability.
 fn state_of(activity: &str) -> Option<PresenceState> {
     Some(match activity {
@@ -99,7 +95,7 @@ fn lamp_of(note: &str) -> Option<DeviceState> {
     })
 }
 
-fn part(id: &str) -> Part {
+pub(super) fn part(id: &str) -> Part {
     if id.is_empty() {
         return 0;
     }
@@ -109,7 +105,7 @@ fn part(id: &str) -> Part {
 }
 
 /// A text for one line: bounded, without control characters.
-fn line(text: &str, bytes_max: usize) -> Arc<str> {
+pub(super) fn line(text: &str, bytes_max: usize) -> Arc<str> {
     let mut out = String::new();
     for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
         if out.len() + c.len_utf8() > bytes_max {
@@ -153,25 +149,21 @@ impl Document {
     }
 
     /// Keeps the live dialogs of a document. A partial one changes what `before` knew.
-    pub(crate) fn dialogs(info: &DialogInfoFacts, before: Option<&Self>) -> Self {
-        let mut dialogs: Vec<Dialog> = match before {
+    pub(crate) fn dialogs(
+        info: &DialogInfoFacts,
+        before: Option<&Self>,
+        text_bytes_max: usize,
+    ) -> Self {
+        let mut calls: Vec<Call> = match before {
             Some(Self::Dialogs(before)) if !info.is_full => before.to_vec(),
             _ => Vec::new(),
         };
         for facts in &info.dialogs {
             let id = part(&facts.id);
-            dialogs.retain(|dialog| dialog.id != id || id == 0);
-            let calls = facts.direction == "initiator";
-            let state = match facts.state.as_str() {
-                "terminated" => continue,
-                "confirmed" if facts.rendering_no => DeviceState::OnHold,
-                "confirmed" => DeviceState::InUse,
-                _ if calls => DeviceState::InUse,
-                _ => DeviceState::Ringing,
-            };
-            dialogs.push(Dialog { id, state });
+            calls.retain(|call| call.id != id || id == 0);
+            calls.extend(calls::call(facts, text_bytes_max));
         }
-        Self::Dialogs(dialogs.into())
+        Self::Dialogs(calls.into())
     }
 }
 
@@ -205,14 +197,18 @@ fn person<'a>(
 pub(crate) struct Composed {
     pub(crate) device: Option<DeviceState>,
     pub(crate) presence: Option<Presence>,
+    pub(crate) calls: Option<Calls>,
     pub(crate) messages: Option<Messages>,
 }
 
 /// Adds documents up; they come newest first.
-pub(crate) fn compose<'a>(documents: impl Iterator<Item = &'a Document>) -> Composed {
+pub(crate) fn compose<'a>(
+    documents: impl Iterator<Item = &'a Document>,
+    details: CallDetails,
+) -> Composed {
     let mut sum = Sum::default();
     documents.for_each(|document| sum.add(document));
-    sum.finish()
+    sum.finish(details)
 }
 
 #[derive(Default)]
@@ -227,14 +223,16 @@ struct Sum<'a> {
     busiest: Option<&'a Presence>,
     digium: Option<&'a Presence>,
     note: Option<&'a Arc<str>>,
+    calls: Vec<&'a Call>,
 }
 
 impl<'a> Sum<'a> {
     fn add(&mut self, document: &'a Document) {
         match document {
-            Document::Dialogs(dialogs) => {
+            Document::Dialogs(calls) => {
                 self.device(DeviceState::NotInUse);
-                dialogs.iter().for_each(|dialog| self.device(dialog.state));
+                calls.iter().for_each(|call| self.device(call.state));
+                self.calls.extend(calls);
             }
             Document::Presence(presences) => self.presences(presences),
             Document::Messages(account) => {
@@ -272,7 +270,7 @@ impl<'a> Sum<'a> {
         self.note = self.note.or(Some(&presences.note).filter(|note| !note.is_empty()));
     }
 
-    fn finish(mut self) -> Composed {
+    fn finish(mut self, details: CallDetails) -> Composed {
         match self.is_open {
             Some(true) => self.device(DeviceState::NotInUse),
             Some(false) => self.device(DeviceState::Unavailable),
@@ -286,6 +284,7 @@ impl<'a> Sum<'a> {
         Composed {
             device: self.has_device.then(|| self.devices.state()),
             presence: self.digium.or(self.busiest).cloned().or(basic),
+            calls: calls::shown(self.calls.into_iter(), details),
             messages: self.messages,
         }
     }
@@ -321,7 +320,11 @@ mod tests {
             "<dialog-info xmlns='urn:ietf:params:xml:ns:dialog-info' state='{state}' entity='sip:a@b'>\
              {inner}</dialog-info>"
         );
-        Document::dialogs(&DialogInfoFacts::parse_published(document.as_bytes()).unwrap(), before)
+        Document::dialogs(
+            &DialogInfoFacts::parse_published(document.as_bytes()).unwrap(),
+            before,
+            20,
+        )
     }
 
     fn tuple(id: &str, basic: &str) -> String {
@@ -374,7 +377,7 @@ mod tests {
         ];
         for (documents, device, text) in rows {
             let documents: Vec<Document> = documents.iter().map(|inner| presence(inner)).collect();
-            let composed = compose(documents.iter());
+            let composed = compose(documents.iter(), CallDetails::All);
             assert_eq!(spell(&composed), (device, text.to_owned()), "{documents:?}");
         }
     }
@@ -390,7 +393,7 @@ mod tests {
         ] {
             let inner =
                 format!("<note>{note}</note>{}{}", tuple("x", basic), person("", activity, ""));
-            let composed = compose([presence(&inner)].iter());
+            let composed = compose([presence(&inner)].iter(), CallDetails::All);
             assert_eq!(composed.device, Some(want), "{note}");
             assert_eq!(composed.presence.unwrap().message, "".into(), "{note} is no message");
         }
@@ -415,27 +418,35 @@ mod tests {
             ),
         ];
         for (inner, want) in rows {
-            let composed = compose([dialogs("full", inner, None)].iter());
+            let composed = compose([dialogs("full", inner, None)].iter(), CallDetails::All);
             assert_eq!(spell(&composed), (Some(want), String::new()), "{inner}");
         }
         let ringing = dialogs("full", &dialog("1", "", "early"), None);
         let both = dialogs("partial", &dialog("2", "", "confirmed"), Some(&ringing));
-        assert_eq!(compose([both.clone()].iter()).device, Some(RingInUse));
+        assert_eq!(compose([both.clone()].iter(), CallDetails::All).device, Some(RingInUse));
         let answered = dialogs("partial", &dialog("1", "", "confirmed"), Some(&both));
-        assert_eq!(compose([answered.clone()].iter()).device, Some(InUse));
+        assert_eq!(compose([answered.clone()].iter(), CallDetails::All).device, Some(InUse));
         let over = dialogs("partial", &dialog("1", "", "terminated"), Some(&answered));
-        assert_eq!(compose([over].iter()).device, Some(InUse), "the other call goes on");
+        assert_eq!(
+            compose([over].iter(), CallDetails::All).device,
+            Some(InUse),
+            "the other call goes on"
+        );
         let full = dialogs("full", "", Some(&answered));
-        assert_eq!(compose([full, ringing].iter()).device, Some(Ringing), "another observer");
+        assert_eq!(
+            compose([full, ringing].iter(), CallDetails::All).device,
+            Some(Ringing),
+            "another observer"
+        );
     }
 
     #[test]
     fn dialogs_show_in_presence_too() {
         let closed = presence(&tuple("1", "closed"));
         let idle = dialogs("full", "", None);
-        assert_eq!(compose([closed.clone(), idle].iter()).device, Some(NotInUse));
+        assert_eq!(compose([closed.clone(), idle].iter(), CallDetails::All).device, Some(NotInUse));
         let call = dialogs("full", &dialog("1", "", "confirmed"), None);
-        let composed = compose([closed, call].iter());
+        let composed = compose([closed, call].iter(), CallDetails::All);
         assert_eq!(spell(&composed), (Some(InUse), "unavailable//".to_owned()));
     }
 }

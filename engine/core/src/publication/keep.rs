@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::document::{Account, Dialog, Person, Presences, Tuple};
+use super::document::{Account, Person, Presences, Tuple};
 use super::{Document, EntityTag, Publication};
 use crate::keep::{read_messages, write_messages};
 use crate::layout::{LAYOUT, Reader, Writer};
 use crate::package::Package;
 use crate::placement::TenantId;
 use crate::record::Record;
-use crate::state::{DeviceState, Presence, PresenceState};
+use crate::state::{Call, DeviceState, Direction, Presence, PresenceState};
 use crate::{Outputs, Shard, Time};
 
 /// First byte of the key: event state.
@@ -99,9 +99,12 @@ fn write(publication: &Publication, ends_ms: u64) -> Writer {
     match &publication.document {
         Document::Dialogs(dialogs) => {
             value.u32(dialogs.len() as u32);
-            for dialog in dialogs {
-                value.u64(dialog.id);
-                value.bytes.push(dialog.state as u8);
+            for call in dialogs {
+                value.u64(call.id);
+                value.bytes.push(call.state as u8);
+                value.bytes.push(call.direction.map_or(NONE, |direction| direction as u8));
+                value.text(call.ids.as_bytes());
+                value.text(call.remote.as_bytes());
             }
         }
         Document::Presence(presences) => write_presences(presences, &mut value),
@@ -149,12 +152,7 @@ fn read(
     let package = Package::from_name(value.text()?)?;
     let (endpoint, source) = (value.str()?.into(), value.str()?.parse().ok()?);
     let document = match package {
-        Package::Dialog => {
-            let dialog = |value: &mut Reader<'_>| {
-                Some(Dialog { id: value.u64()?, state: device(value.u8()?)? })
-            };
-            Document::Dialogs(read_each(value, dialog)?)
-        }
+        Package::Dialog => Document::Dialogs(read_each(value, read_call)?),
         Package::Presence => Document::Presence(Box::new(read_presences(value)?)),
         Package::MessageSummary => {
             let (id, messages) = (value.u64()?, read_messages(value)?);
@@ -173,6 +171,20 @@ fn read(
         said,
         is_fleeting: false,
         document,
+    })
+}
+
+fn read_call(value: &mut Reader<'_>) -> Option<Call> {
+    Some(Call {
+        id: value.u64()?,
+        state: device(value.u8()?)?,
+        direction: match value.u8()? {
+            0 => Some(Direction::Initiator),
+            1 => Some(Direction::Recipient),
+            _ => None,
+        },
+        ids: value.str()?.into(),
+        remote: value.str()?.into(),
     })
 }
 

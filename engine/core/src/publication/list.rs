@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Publication, compose};
 use crate::command::{Answer, PublicationRow};
+use crate::config::CallDetails;
 use crate::placement::TenantId;
 use crate::{Shard, Time};
 
@@ -26,7 +27,7 @@ impl Shard {
 }
 
 fn row(publication: &Publication, now: Time) -> PublicationRow {
-    let composed = compose(std::iter::once(&publication.document));
+    let composed = compose(std::iter::once(&publication.document), CallDetails::None);
     let left_s = u64::from(publication.expires_at_s).saturating_sub(now.as_secs());
     PublicationRow {
         presentity: Arc::clone(&publication.key.1),

@@ -167,7 +167,9 @@ impl Shard {
     ) -> Result<Published, Outcome> {
         let refuse = Outcome::Answer;
         let matched = self.matched(request, offered).map_err(refuse)?;
-        let wanted_s = self.wanted_s(request).map_err(refuse)?;
+        // What changes what is shown, often back to nothing, may be as brief as it likes.
+        let is_modify = matched.is_some() && !request.basics.body.is_empty();
+        let wanted_s = self.wanted_s(request, is_modify).map_err(refuse)?;
         if let (Some(slot), 0) = (matched, wanted_s) {
             self.stats.counters.publication_removed += 1;
             self.drop_publication(slot, out);
@@ -216,12 +218,12 @@ impl Shard {
     }
 
     /// How long the publication is to live, in seconds, within our bounds.
-    fn wanted_s(&mut self, request: &Request<'_, '_>) -> Result<u32, Answer> {
+    fn wanted_s(&mut self, request: &Request<'_, '_>, is_modify: bool) -> Result<u32, Answer> {
         let limits = &self.config.limits;
         let wanted_s =
             admission::expires(request.message)?.unwrap_or(limits.publication_expires_default_s);
         let min_s = limits.publication_expires_min_s.min(limits.publication_expires_max_s);
-        if wanted_s > 0 && wanted_s < min_s {
+        if wanted_s > 0 && wanted_s < min_s && !is_modify {
             self.stats.counters.publish_too_brief += 1;
             return Err(Answer::new(423, "Interval Too Brief").with("Min-Expires", min_s));
         }
@@ -272,7 +274,11 @@ impl Shard {
             }),
             Package::Dialog => DialogInfoFacts::parse_published(&bytes).map(|info| {
                 let before = matched.and_then(|slot| self.publications.get(slot));
-                let kept = Document::dialogs(&info, before.map(|before| &before.document));
+                let kept = Document::dialogs(
+                    &info,
+                    before.map(|before| &before.document),
+                    limits.presence_text_bytes_max,
+                );
                 (Some(info.entity), kept)
             }),
         };
@@ -406,12 +412,13 @@ impl Shard {
         for _ in 0..VISITS_PER_TURN_MAX {
             let Some(slot) = self.publications.unchecked.pop_front() else { return };
             let Some(publication) = self.publications.get(slot) else { continue };
-            if !self.publications.is_publisher(publication.key.0, &publication.endpoint) {
+            let key = publication.key.clone();
+            if !self.publications.is_publisher(key.0, &publication.endpoint) {
                 self.stats.counters.publication_ended += 1;
-                if let Some(key) = self.drop_publication(slot, out) {
-                    self.recompose(&key, now, out);
-                }
+                self.drop_publication(slot, out);
             }
+            // What watchers may learn can have changed, too.
+            self.recompose(&key, now, out);
         }
     }
 
@@ -421,7 +428,9 @@ impl Shard {
         let mut held: Vec<&Publication> =
             slots.iter().filter_map(|slot| self.publications.get(*slot)).collect();
         held.sort_unstable_by_key(|publication| std::cmp::Reverse(publication.said));
-        let composed = compose(held.iter().map(|publication| &publication.document));
+        let rule = self.config.tenants.get(usize::from(key.0.0)).and_then(|t| t.publications);
+        let details = rule.unwrap_or_default().call_details;
+        let composed = compose(held.iter().map(|publication| &publication.document), details);
         let count_max = self.config.limits.source_count_max;
         let Some(source) = self.sources.get_or_insert(key.clone(), count_max) else {
             self.stats.counters.command_refused += 1;
@@ -429,12 +438,13 @@ impl Shard {
         };
         let presence = composed.presence.map(|presence| (presence, Arc::from("")));
         let has_changed = (source.device != composed.device, source.presence != presence);
+        let have_calls_changed = source.calls != composed.calls;
         let have_messages_changed = source.messages.as_deref() != composed.messages.as_ref();
         (source.device, source.presence) = (composed.device, presence);
-        source.messages = composed.messages.map(Box::new);
+        (source.calls, source.messages) = (composed.calls, composed.messages.map(Box::new));
         let (told, attached) = (source.state(), source.attached.clone());
         self.sources.release(key);
-        if has_changed == (false, false) && !have_messages_changed {
+        if has_changed == (false, false) && !have_calls_changed && !have_messages_changed {
             self.stats.counters.source_repeated += 1;
             return;
         }

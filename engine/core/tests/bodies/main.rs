@@ -1,6 +1,7 @@
 //! NOTIFY bodies against the traffic of a real Asterisk, against the RFCs' schemas, and against
 //! themselves: a patched document equals a rendered one.
 
+mod calls;
 mod schema;
 mod xml;
 
@@ -26,7 +27,15 @@ const FORMATS: [Format; 4] = [Format::Pidf, Format::Xpidf, Format::CpimPidf, For
 
 fn view(format: Format, dialect: Dialect, digium: bool) -> View<'static> {
     let (exten, entity) = ("lamp0", ENTITY);
-    View { format, dialect, digium, early_inuse_ringing: false, exten, entity }
+    View {
+        format,
+        dialect,
+        digium,
+        early_inuse_ringing: false,
+        single_dialog: false,
+        exten,
+        entity,
+    }
 }
 
 fn presence(state: PresenceState, subtype: &str, message: &str) -> Presence {
@@ -82,9 +91,10 @@ fn dialect_asterisk_writes_what_a_real_asterisk_wrote() {
                     exten,
                     entity: &format!("sip:{exten}@127.0.0.1:5070"),
                     early_inuse_ringing: early == "early",
+                    single_dialog: false,
                     ..view(*format, Dialect::Asterisk, said.is_some())
                 },
-                &Shown { state, presence: &presence, mailboxes: None },
+                &Shown { state, presence: &presence, mailboxes: None, calls: &[] },
             );
             let version = version.parse().expect("a version");
             assert_eq!(
@@ -109,7 +119,7 @@ fn dialect_rfc_snapshots() {
     ] {
         for state in STATES {
             let away = presence(PresenceState::Away, "lunch", "R&D");
-            let shown = Shown { state, presence: &away, mailboxes: None };
+            let shown = Shown { state, presence: &away, mailboxes: None, calls: &[] };
             let body = Body::render(&view(format, Dialect::Rfc, digium), &shown);
             all += &format!("== {format:?} {state:?}\n{}", squeezed(&text(&body, 7)));
         }
@@ -144,7 +154,7 @@ fn both_dialects_say_the_same_and_dialect_rfc_is_valid() {
     let dnd = presence(PresenceState::Dnd, "in a <meeting>", "until \"4\"");
     for format in FORMATS {
         for (state, digium) in STATES.into_iter().flat_map(|s| [(s, false), (s, true)]) {
-            let shown = Shown { state, presence: &dnd, mailboxes: None };
+            let shown = Shown { state, presence: &dnd, mailboxes: None, calls: &[] };
             let document = |dialect| text(&Body::render(&view(format, dialect, digium), &shown), 3);
             let rfc = document(Dialect::Rfc);
             assert_eq!(facts(&document(Dialect::Asterisk)), facts(&rfc), "{format:?} {state:?}");
@@ -161,7 +171,7 @@ fn the_schema_check_refuses_what_dialect_asterisk_does_differently() {
     for (format, state) in
         [(Format::Pidf, ExtensionState::Idle), (Format::DialogInfo, ExtensionState::OnHold)]
     {
-        let shown = Shown { state, presence: &Presence::default(), mailboxes: None };
+        let shown = Shown { state, presence: &Presence::default(), mailboxes: None, calls: &[] };
         let document = text(&Body::render(&view(format, Dialect::Asterisk, false), &shown), 0);
         assert!(schema::check(&Element::parse(&document)).is_err(), "{document}");
     }
@@ -177,6 +187,7 @@ fn extension_names_of_any_kind_make_valid_documents() {
                 state: ExtensionState::Ringing,
                 presence: &Presence::default(),
                 mailboxes: None,
+                calls: &[],
             };
             let document = text(&Body::render(&view, &shown), 0);
             assert_eq!(schema::check(&Element::parse(&document)), Ok(()), "{document}");
@@ -193,8 +204,12 @@ fn long_texts_are_cut_and_the_document_stays_well_formed() {
             FORMATS.into_iter().flat_map(|f| [(f, Dialect::Rfc), (f, Dialect::Asterisk)])
         {
             let view = View { exten: &long, entity: &long, ..view(format, dialect, true) };
-            let shown =
-                Shown { state: ExtensionState::Ringing, presence: &presence, mailboxes: None };
+            let shown = Shown {
+                state: ExtensionState::Ringing,
+                presence: &presence,
+                mailboxes: None,
+                calls: &[],
+            };
             let document = text(&Body::render(&view, &shown), 0);
             Element::parse(&document);
             assert!(document.len() < 8 * 1024, "{} bytes", document.len());
@@ -206,7 +221,7 @@ fn long_texts_are_cut_and_the_document_stays_well_formed() {
 fn xpidf_documents_of_one_body_never_share_an_atomid() {
     let view = view(Format::Xpidf, Dialect::Asterisk, false);
     let quiet = Presence::default();
-    let shown = |state| Shown { state, presence: &quiet, mailboxes: None };
+    let shown = |state| Shown { state, presence: &quiet, mailboxes: None, calls: &[] };
     let atomid = |body: &Body| {
         let root = Element::parse(&text(body, 0));
         root.all("atom")[0].attribute("atomid").to_owned()
@@ -227,7 +242,8 @@ fn a_text_that_outgrows_its_slot_or_leaves_it_empty_renders_anew() {
     let away = |text: &str| presence(PresenceState::Away, "", text);
     let first = away("");
     let idle = ExtensionState::Idle;
-    let mut body = Body::render(&view, &Shown { state: idle, presence: &first, mailboxes: None });
+    let mut body =
+        Body::render(&view, &Shown { state: idle, presence: &first, mailboxes: None, calls: &[] });
     for (message, want) in [
         ("", Update::Unchanged),
         ("lunch", Update::Patched),
@@ -240,7 +256,7 @@ fn a_text_that_outgrows_its_slot_or_leaves_it_empty_renders_anew() {
     ] {
         let presence = away(message);
         let length = body.len_for(b"");
-        let shown = Shown { state: idle, presence: &presence, mailboxes: None };
+        let shown = Shown { state: idle, presence: &presence, mailboxes: None, calls: &[] };
         assert_eq!(body.update(&view, &shown), want, "{}", message.len());
         assert_eq!(want != Update::Rendered, body.len_for(b"") == length);
         assert_eq!(squeezed(&text(&body, 0)), squeezed(&text(&Body::render(&view, &shown), 0)));
@@ -268,10 +284,10 @@ proptest! {
         let dialect = if rfc { Dialect::Rfc } else { Dialect::Asterisk };
         let view = View { early_inuse_ringing: early, ..view(FORMATS[format], dialect, digium) };
         let quiet = Presence::default();
-        let mut before = Shown { state: ExtensionState::Idle, presence: &quiet, mailboxes: None };
+        let mut before = Shown { state: ExtensionState::Idle, presence: &quiet, mailboxes: None, calls: &[] };
         let mut body = Body::render(&view, &before);
         for (state, presence) in &steps {
-            let shown = Shown { state: STATES[*state], presence, mailboxes: None };
+            let shown = Shown { state: STATES[*state], presence, mailboxes: None, calls: &[] };
             let length = body.len_for(b"");
             let update = body.update(&view, &shown);
             let fresh = squeezed(&text(&Body::render(&view, &shown), 5));

@@ -56,7 +56,7 @@ const fn rule(
     Rule { namespace, name, children, attributes, text }
 }
 
-const RULES: [Rule; 21] = [
+const RULES: [Rule; 22] = [
     rule(
         PIDF,
         "presence",
@@ -114,7 +114,13 @@ const RULES: [Rule; 21] = [
             Own("remote", 0, 1),
             Other,
         ],
-        &[("id", true, Text), ("direction", false, OneOf(&["initiator", "recipient"]))],
+        &[
+            ("id", true, Text),
+            ("call-id", false, Text),
+            ("local-tag", false, Text),
+            ("remote-tag", false, Text),
+            ("direction", false, OneOf(&["initiator", "recipient"])),
+        ],
         None,
     ),
     rule(
@@ -125,6 +131,7 @@ const RULES: [Rule; 21] = [
         Some(OneOf(&["trying", "proceeding", "early", "confirmed", "terminated"])),
     ),
     rule(DIALOG, "local", &[Own("identity", 0, 1), Own("target", 0, 1), Other], &[], None),
+    rule(DIALOG, "remote", &[Own("identity", 0, 1), Own("target", 0, 1), Other], &[], None),
     rule(DIALOG, "identity", &[], &[("display", false, Text)], Some(Uri)),
     rule(DIALOG, "target", &[Own("param", 0, MANY)], &[("uri", true, Text)], None),
     rule(DIALOG, "param", &[], &[("pname", true, Text), ("pval", true, Text)], None),

@@ -288,7 +288,8 @@ fn lists_of_mailboxes_show_each_and_then_what_changed() {
 /// The phones may publish; what has no mailbox may be published and watched.
 fn publishing(combination: Combination) -> World {
     let mut config = config(Dialect::Rfc);
-    config.tenants[0].publications = Some(Publications { combination, unhinted: true });
+    config.tenants[0].publications =
+        Some(Publications { combination, unhinted: true, ..Publications::default() });
     config.endpoints[0].allow_publish = PublishScope::Any;
     World::with(2, config, 0)
 }

@@ -63,6 +63,7 @@ pub(crate) fn config(dialect: Dialect) -> Config {
         allow_subscribe,
         sub_min_expiry_s: 5,
         notify_early_inuse_ringing,
+        single_dialog: false,
         dialect,
         ..Endpoint::default()
     };

@@ -161,3 +161,28 @@ fn a_proxys_dialogs_are_read_without_version_and_state() {
         assert_eq!(dialogs(attributes, inner), Err(want), "{attributes} {inner:.60}");
     }
 }
+
+#[test]
+fn kamailio_says_trying_with_a_capital_and_names_the_other_side_in_the_target() {
+    let facts = dialogs(
+        "version='0' state='full' entity='sip:1@h'",
+        "<dialog id='a' direction='initiator'><state>Trying</state><remote>\
+         <identity>sip:2@h</identity><target display='Bob' uri='sip:2@h:5'/></remote></dialog>\
+         <dialog id='b'><state>early</state><remote><identity display='Ann'>sip:3@h</identity>\
+         <target display='3' uri='sip:3@h:5'/></remote></dialog>",
+    )
+    .unwrap();
+    let rows: Vec<_> =
+        facts.dialogs.iter().map(|d| (&*d.state, &*d.remote.display, &*d.remote.target)).collect();
+    assert_eq!(rows, [("trying", "Bob", "sip:2@h:5"), ("early", "Ann", "sip:3@h:5")]);
+}
+
+#[test]
+fn baresip_publishes_a_status_it_does_not_know() {
+    let document = presence(
+        "<dm:person id='p4159'><r:activities/></dm:person>\
+         <tuple id='t4109'><status><basic>unknown</basic></status></tuple>",
+    )
+    .unwrap();
+    assert_eq!((document.tuples[0].basic, document.persons.len()), (None, 1));
+}

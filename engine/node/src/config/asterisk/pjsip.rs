@@ -202,6 +202,7 @@ fn endpoint(section: &Section, tenant: TenantId, auths: &Auths<'_>, draft: &mut 
         allow_publish: publish_scope(section, problems),
         sub_min_expiry_s: section.number("sub_min_expiry", 0, 0, problems),
         notify_early_inuse_ringing: section.flag("notify_early_inuse_ringing", false, problems),
+        single_dialog: false,
         rewrite_contact: section.flag("rewrite_contact", false, problems),
         notify_bytes_max: None,
         is_unpadded: false,

@@ -58,6 +58,7 @@ impl Native<'_> {
                 allow_publish: endpoint.allow_publish.into(),
                 sub_min_expiry_s: endpoint.sub_min_expiry_s,
                 notify_early_inuse_ringing: endpoint.notify_early_inuse_ringing,
+                single_dialog: endpoint.force_single_dialog,
                 rewrite_contact: endpoint.rewrite_contact,
                 notify_bytes_max,
                 is_unpadded: !endpoint.train_padding,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use lampfield_core::config::{Combination, Dialect, PublishScope};
+use lampfield_core::config::{CallDetails, Combination, Dialect, PublishScope};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -89,6 +89,26 @@ pub(super) struct Tenant {
     /// Whether extensions without a hint can be published and watched.
     #[serde(default)]
     pub(super) watch_unhinted: bool,
+    /// What watchers learn of published calls.
+    pub(super) call_details: Option<CallDetailsName>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum CallDetailsName {
+    All,
+    Parties,
+    None,
+}
+
+impl From<CallDetailsName> for CallDetails {
+    fn from(name: CallDetailsName) -> Self {
+        match name {
+            CallDetailsName::All => Self::All,
+            CallDetailsName::Parties => Self::Parties,
+            CallDetailsName::None => Self::None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -182,6 +202,8 @@ pub(super) struct Endpoint {
     pub(super) sub_min_expiry_s: u32,
     #[serde(default)]
     pub(super) notify_early_inuse_ringing: bool,
+    #[serde(default)]
+    pub(super) force_single_dialog: bool,
     #[serde(default)]
     pub(super) rewrite_contact: bool,
     /// Whether NOTIFYs to an edge get spaces to be of one length.

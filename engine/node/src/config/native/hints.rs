@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use lampfield_core::config::{self, Combination};
+use lampfield_core::config::{self, CallDetails, Combination};
 use lampfield_core::dialplan::{self, DialplanError, Globals, Template, split_range};
 use lampfield_core::placement::TenantId;
 use lampfield_core::provider::{self, ProviderKind};
 use lampfield_core::state::DeviceState;
 use toml::Spanned;
 
-use super::file::{CombinationName, Context, Hint, HintRange, KindName, Pattern, Provider, Tenant};
+use super::file::{Context, Hint, HintRange, KindName, Pattern, Provider, Tenant};
 use super::{EVERY_TENANT, Native};
 
 impl Native<'_> {
@@ -28,7 +28,7 @@ impl Native<'_> {
                     self.error(&tenant.name, format!("domain '{domain}' is no host name"));
                 }
                 let (name, domain) = (name.as_str().into(), domain.map(Arc::from));
-                let publications = publications(tenant.publications, tenant.watch_unhinted);
+                let publications = publications(&tenant);
                 let new = config::Tenant { name, domain, publications, is_gone: false };
                 if self.draft.add_tenant(new).is_none() {
                     let text = format!("there are or were more than {} tenants", u16::MAX);
@@ -179,15 +179,14 @@ impl Native<'_> {
 }
 
 /// How a tenant shows publications, if the file says so.
-fn publications(
-    combination: Option<CombinationName>,
-    unhinted: bool,
-) -> Option<config::Publications> {
-    if combination.is_none() && !unhinted {
+fn publications(tenant: &Tenant) -> Option<config::Publications> {
+    let Tenant { publications, watch_unhinted: unhinted, call_details, .. } = *tenant;
+    if publications.is_none() && call_details.is_none() && !unhinted {
         return None;
     }
-    let combination = combination.map(Combination::from).unwrap_or_default();
-    Some(config::Publications { combination, unhinted })
+    let combination = publications.map(Combination::from).unwrap_or_default();
+    let call_details = call_details.map(CallDetails::from).unwrap_or_default();
+    Some(config::Publications { combination, unhinted, call_details })
 }
 
 /// What an authority may have: names, addresses, IPv6 in brackets, a port.

@@ -1,0 +1,134 @@
+//! baresip: what its contact list shows, and what it publishes.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+use crate::is_asked_for;
+use crate::stage::{PATIENCE, Running, Stage, UNHINTED};
+
+/// A baresip with one account, and what it says.
+struct Phone {
+    process: Running,
+    lines: mpsc::Receiver<String>,
+    said: Vec<String>,
+    control: String,
+}
+
+impl Phone {
+    /// `user` at the stage's node, watching `contact`.
+    fn start(stage: &Stage, user: &str, parameters: &str, contact: Option<&str>) -> Self {
+        let (modules, control) = ("/usr/lib/baresip/modules", free_tcp_address());
+        let config = format!(
+            "poll_method epoll\nsip_listen 127.0.0.1:0\nmodule_path {modules}\n\
+             module account.so\nmodule contact.so\nmodule presence.so\nmodule ctrl_tcp.so\n\
+             ctrl_tcp_listen {control}\n"
+        );
+        stage.write(&format!("{user}/config"), &config);
+        let account = format!("<sip:{user}@{};transport=udp>;regint=0{parameters}\n", stage.sip);
+        stage.write(&format!("{user}/accounts"), &account);
+        let contact = contact.map(|exten| format!("\"Lamp\" <sip:{exten}@{}>", stage.sip));
+        let contact = contact.map(|contact| contact + ";presence=p2p\n").unwrap_or_default();
+        stage.write(&format!("{user}/contacts"), &contact);
+
+        let mut command = Command::new("baresip");
+        command.arg("-f").arg(stage.path(user)).args(["-t", "120"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = Running::start(&mut command, "baresip-core");
+        let output = BufReader::new(process.0.stdout.take().expect("piped"));
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| tell.send(line))
+        });
+        Self { process, lines, said: Vec::new(), control }
+    }
+
+    /// Waits until its contact has changed, which must be as said.
+    fn shows_change(&mut self, from: &str, to: &str, after: &str) {
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("after {after} baresip never showed {to}, but said {:#?}", self.said);
+            };
+            let line = without_colours(&line);
+            self.said.push(line.clone());
+            if line.contains("changed status") {
+                let change = format!("changed status from {from} to {to}");
+                assert!(line.contains(&change), "after {after}: {line}");
+                return;
+            }
+        }
+    }
+
+    /// Has it run a command.
+    fn runs(&self, command: &str) {
+        let mut control = TcpStream::connect(&self.control).expect("its module ctrl_tcp");
+        let call = format!("{{\"command\":\"{command}\"}}");
+        write!(control, "{}:{call},", call.len()).expect("written");
+        control.set_read_timeout(Some(PATIENCE)).expect("set");
+        let mut answer = [0; 4096];
+        let length = control.read(&mut answer).expect("an answer");
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        assert!(answer.contains("\"ok\":true"), "{command}: {answer}");
+    }
+}
+
+fn free_tcp_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound").to_string()
+}
+
+#[test]
+fn baresip_shows_what_the_extension_does() {
+    if !is_asked_for() {
+        return;
+    }
+    let stage = Stage::new("baresip", 2);
+    let mut phone = Phone::start(&stage, "watcher", "", Some("10000"));
+    stage.wait_for_subscriptions(1);
+    let mut shown = "Online";
+    for (state, want) in
+        [("INUSE", "Busy"), ("NOT_INUSE", "Online"), ("UNAVAILABLE", "Offline"), ("INUSE", "Busy")]
+    {
+        stage.set_device("Custom:lamp10000", state);
+        phone.shows_change(shown, want, state);
+        shown = want;
+    }
+    // Asked to end, it unsubscribes.
+    phone.process.asks_to_end("INT");
+    stage.wait_for_subscriptions(0);
+}
+
+#[test]
+fn baresip_publishes_and_another_one_sees_it() {
+    if !is_asked_for() {
+        return;
+    }
+    let stage = Stage::configured("baresip-publishes", 2, UNHINTED);
+    let mut watcher = Phone::start(&stage, "watcher", "", Some("1006"));
+    stage.wait_for_subscriptions(1);
+    let publisher = Phone::start(&stage, "1006", ";pubint=60", None);
+    stage.wait_for_counter("publication_created", 1);
+    for (command, from, to) in [
+        ("presence_online", "Offline", "Online"),
+        ("presence_offline", "Online", "Offline"),
+        ("presence_online", "Offline", "Online"),
+    ] {
+        publisher.runs(command);
+        watcher.shows_change(from, to, command);
+    }
+    // It takes back what it published.
+    publisher.process.asks_to_end("INT");
+    watcher.shows_change("Online", "Offline", "its end");
+}
+
+/// Removes the escape sequences of a terminal: `ESC [ parameters letter`.
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split('\u{1b}');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.find(|c: char| c.is_ascii_alphabetic()).map_or("", |at| &part[at + 1..]);
+        text.push_str(rest);
+    }
+    text
+}
