@@ -17,8 +17,8 @@ struct Phone {
 }
 
 impl Phone {
-    /// `user` at the stage's node, watching `contact`.
-    fn start(stage: &Stage, user: &str, parameters: &str, contact: Option<&str>) -> Self {
+    /// `user` at the stage's node, watching `contacts`.
+    fn start(stage: &Stage, user: &str, parameters: &str, contacts: std::ops::Range<u32>) -> Self {
         let (modules, control) = ("/usr/lib/baresip/modules", free_tcp_address());
         let config = format!(
             "poll_method epoll\nsip_listen 127.0.0.1:0\nmodule_path {modules}\n\
@@ -28,9 +28,8 @@ impl Phone {
         stage.write(&format!("{user}/config"), &config);
         let account = format!("<sip:{user}@{};transport=udp>;regint=0{parameters}\n", stage.sip);
         stage.write(&format!("{user}/accounts"), &account);
-        let contact = contact.map(|exten| format!("\"Lamp\" <sip:{exten}@{}>", stage.sip));
-        let contact = contact.map(|contact| contact + ";presence=p2p\n").unwrap_or_default();
-        stage.write(&format!("{user}/contacts"), &contact);
+        let contact = |exten| format!("\"Lamp{exten}\" <sip:{exten}@{}>;presence=p2p\n", stage.sip);
+        stage.write(&format!("{user}/contacts"), &contacts.map(contact).collect::<String>());
 
         let mut command = Command::new("baresip");
         command.arg("-f").arg(stage.path(user)).args(["-t", "120"]);
@@ -84,7 +83,7 @@ fn baresip_shows_what_the_extension_does() {
         return;
     }
     let stage = Stage::new("baresip", 2);
-    let mut phone = Phone::start(&stage, "watcher", "", Some("10000"));
+    let mut phone = Phone::start(&stage, "watcher", "", 10_000..10_001);
     stage.wait_for_subscriptions(1);
     let mut shown = "Online";
     for (state, want) in
@@ -105,9 +104,9 @@ fn baresip_publishes_and_another_one_sees_it() {
         return;
     }
     let stage = Stage::configured("baresip-publishes", 2, UNHINTED);
-    let mut watcher = Phone::start(&stage, "watcher", "", Some("1006"));
+    let mut watcher = Phone::start(&stage, "watcher", "", 1006..1007);
     stage.wait_for_subscriptions(1);
-    let publisher = Phone::start(&stage, "1006", ";pubint=60", None);
+    let publisher = Phone::start(&stage, "1006", ";pubint=60", 0..0);
     stage.wait_for_counter("publication_created", 1);
     for (command, from, to) in [
         ("presence_online", "Offline", "Online"),
@@ -120,6 +119,29 @@ fn baresip_publishes_and_another_one_sees_it() {
     // It takes back what it published.
     publisher.process.asks_to_end("INT");
     watcher.shows_change("Online", "Offline", "its end");
+}
+
+#[test]
+fn baresip_reads_notifies_that_are_padded_into_trains() {
+    if !is_asked_for() {
+        return;
+    }
+    let stage = Stage::new("baresip-trains", 1);
+    let lamps = 10_000..10_100;
+    let mut phone = Phone::start(&stage, "watcher", "", lamps.clone());
+    stage.wait_for_subscriptions(lamps.len());
+    let devices: Vec<String> = lamps.map(|exten| format!("Custom:lamp{exten}")).collect();
+    for (state, from, to) in [("INUSE", "Online", "Busy"), ("NOT_INUSE", "Busy", "Online")] {
+        stage.set_devices(devices.iter().map(String::as_str), state);
+        for _ in &devices {
+            phone.shows_change(from, to, state);
+        }
+    }
+    let net = stage.console("net");
+    let line = net.lines().find(|line| line.starts_with("datagram_out_in_trains"));
+    let count = line.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<u32>().ok());
+    assert!(count.is_some_and(|count| count > 20), "{net}");
+    stage.wait_for_counter("notify_acked", 300);
 }
 
 /// Removes the escape sequences of a terminal: `ESC [ parameters letter`.

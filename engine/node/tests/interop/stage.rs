@@ -179,18 +179,27 @@ impl Stage {
 
     /// Sets a device over AMI and waits for the answer.
     pub(crate) fn set_device(&self, device: &str, state: &str) {
+        self.set_devices([device], state);
+    }
+
+    /// Sets devices over AMI at once, and waits for the answers.
+    pub(crate) fn set_devices<'a>(&self, devices: impl IntoIterator<Item = &'a str>, state: &str) {
+        let set = |device| {
+            format!("Action: Setvar\r\nVariable: DEVICE_STATE({device})\r\nValue: {state}\r\n\r\n")
+        };
+        let sets: Vec<String> = devices.into_iter().map(set).collect();
         let mut ami = TcpStream::connect(&self.ami).expect("AMI answers");
         ami.set_read_timeout(Some(PATIENCE)).expect("set");
         write!(
             ami,
             "Action: Login\r\nUsername: demo\r\nSecret: demo\r\nEvents: off\r\n\r\n\
-             Action: Setvar\r\nVariable: DEVICE_STATE({device})\r\nValue: {state}\r\n\r\n\
-             Action: Logoff\r\n\r\n"
+             {}Action: Logoff\r\n\r\n",
+            sets.concat()
         )
         .expect("written");
         let mut said = String::new();
         ami.read_to_string(&mut said).expect("read to the end");
-        assert!(said.contains("Variable Set"), "{said}");
+        assert_eq!(said.matches("Variable Set").count(), sets.len(), "{said}");
     }
 
     /// SIPp with one of the scenarios beside this file, over the extensions `extens`.
