@@ -4,4 +4,5 @@
 
 pub mod crowd;
 pub mod meter;
+pub mod publishers;
 pub mod scenario;

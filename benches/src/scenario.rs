@@ -14,6 +14,7 @@ use lampfield_wire::{Framing, Message, response_key};
 
 use crate::crowd::{Crowd, Paths, Plan};
 use crate::meter::Meter;
+use crate::publishers::Publishers;
 
 macro_rules! capture {
     ($name:literal) => {
@@ -55,6 +56,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("admit/subscribe", "SUBSCRIBE", || admit(Plan::default(), 100)),
     scenario("admit/refresh", "SUBSCRIBE", refresh),
     scenario("admit/list-subscribe-50", "SUBSCRIBE", || admit(list_plan(), 10)),
+    scenario("publish/modify", "PUBLISH", modify),
     scenario("fanout/phones-10-notify", "NOTIFY", || notify(Paths::Phones(1), 10)),
     scenario("fanout/phones-1000-notify", "NOTIFY", || notify(Paths::Phones(1), 1000)),
     scenario("fanout/phones-1000-200", "200", || answer(Paths::Phones(1), 1000)),
@@ -257,6 +259,16 @@ fn refresh() -> Step {
     Box::new(move |meter| {
         crowd.refresh(0, 100, meter);
         crowd.pass(Duration::from_secs(33), &mut Meter::off());
+        100
+    })
+}
+
+fn modify() -> Step {
+    let mut publishers = Publishers::new(100);
+    publishers.publish(0, 100, &mut Meter::off());
+    Box::new(move |meter| {
+        publishers.publish(0, 100, meter);
+        publishers.pass(Duration::from_secs(33));
         100
     })
 }

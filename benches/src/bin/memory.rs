@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use lampfield_benches::crowd::{Crowd, Paths, Plan};
 use lampfield_benches::meter::Meter;
+use lampfield_benches::publishers::Publishers;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
 /// Scenario, watchers, and members of each watcher's list.
-const SCENARIOS: [(&str, usize, usize); 12] = [
+const SCENARIOS: [(&str, usize, usize); 13] = [
     ("edge", 100_000, 0),
     ("phones-of-10", 100_000, 0),
     ("distinct", 100_000, 0),
@@ -26,6 +27,7 @@ const SCENARIOS: [(&str, usize, usize); 12] = [
     ("list", 20_000, 50),
     ("list", 20_000, 200),
     ("own-list", 20_000, 50),
+    (PUBLICATIONS, 1_000_000, 0),
 ];
 
 /// Memory in use.
@@ -78,7 +80,33 @@ fn all(program: &str) {
     }
 }
 
+/// The scenario without watchers: distinct extensions, each published.
+const PUBLICATIONS: &str = "publications";
+
+fn publications(count: usize) {
+    let (mut publishers, mut meter) = (Publishers::new(count), Meter::clock());
+    publishers.publish(0, 1, &mut Meter::off());
+    let before = used();
+    publishers.publish(1, count, &mut meter);
+    let (publish_ns, fresh) = (meter.take(), used());
+    publishers.pass(Duration::from_secs(33));
+    lampfield_net::sys::give_memory_back();
+    let settled = used();
+    publishers.publish(1, count, &mut meter);
+    println!(
+        "{PUBLICATIONS:>12} {count:>8}       {}  {}   {:.2} us/PUBLISH, changed {:.2}",
+        told(before, fresh, count),
+        told(before, settled, count),
+        publish_ns as f64 / 1e3 / count as f64,
+        meter.take() as f64 / 1e3 / count as f64,
+    );
+    assert_eq!(publishers.count(), count as u64);
+}
+
 fn run(scenario: &str, count: usize, member_count: usize) {
+    if scenario == PUBLICATIONS {
+        return publications(count);
+    }
     let is_list = member_count > 0;
     let paths = match scenario {
         "phones-of-10" => Paths::Phones(10),
