@@ -70,6 +70,17 @@ impl Peers {
     }
 }
 
+/// How states come in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum States {
+    /// In the server's own way: AMI; Kamailio has none but PUBLISH.
+    #[default]
+    Own,
+    /// By PUBLISH, a publication for each extension.
+    Published,
+}
+
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Case {
@@ -79,6 +90,7 @@ pub(crate) struct Case {
     pub(crate) extensions: usize,
     pub(crate) changes_per_s: f64,
     pub(crate) seconds: u32,
+    pub(crate) states: States,
 }
 
 impl Case {
@@ -102,7 +114,14 @@ impl Case {
         };
         // Two changes at least.
         let seconds = if is_crowd { seconds.max(4) } else { seconds };
-        Self { server, peers, watchers, extensions, changes_per_s, seconds }
+        let states = States::default();
+        Self { server, peers, watchers, extensions, changes_per_s, seconds, states }
+    }
+
+    /// A thousand extensions that are published, each watched by one phone.
+    fn published(server: Server, seconds: u32) -> Self {
+        let states = States::Published;
+        Self { states, ..Self::new(server, Peers::Phones, 1_000, 1_000, seconds) }
     }
 
     /// Sockets the watchers have.
@@ -130,6 +149,8 @@ pub(crate) enum Part {
     Edge,
     /// Many small extensions, and two shards.
     Extensions,
+    /// States that come by PUBLISH.
+    Publish,
     /// Resource lists.
     Lists,
     /// At rest, at half load, beside a crowd.
@@ -139,6 +160,9 @@ pub(crate) enum Part {
 impl Case {
     /// The part it belongs to.
     pub(crate) fn part(&self) -> Part {
+        if self.states == States::Published {
+            return Part::Publish;
+        }
         match (self.extensions, self.peers, self.server) {
             (1, _, Server::Lampfield { shards: 2.. }) | (2.., ..) => Part::Extensions,
             (_, Peers::Phones, _) => Part::Phones,
@@ -187,6 +211,10 @@ pub(crate) fn compare(quick: bool, with_kamailio: bool) -> Vec<Case> {
             cases.push(Case::new(Server::Kamailio, peers, watchers, extensions, seconds));
         }
     }
+    if !quick {
+        cases.push(Case::published(one, seconds));
+        cases.extend(with_kamailio.then(|| Case::published(Server::Kamailio, seconds)));
+    }
     cases
 }
 
@@ -211,7 +239,7 @@ mod tests {
     fn kamailio_runs_stand_beside_a_run_of_ours_with_the_same_load() {
         let cases = compare(false, true);
         let theirs: Vec<&Case> = cases.iter().filter(|case| !case.server.is_ours()).collect();
-        assert_eq!(theirs.len(), 8);
+        assert_eq!(theirs.len(), 9);
         for their in theirs {
             assert!(cases.iter().any(|case| case.server.is_ours() && case.is_same_load(their)));
         }

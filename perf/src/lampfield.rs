@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::cases::States;
 use crate::load::Target;
 use crate::process::{Started, pinned};
 
@@ -19,8 +20,13 @@ pub(crate) fn start(
     dir: &Path,
     shards: u8,
     extensions: usize,
+    states: States,
     more: &str,
 ) -> anyhow::Result<(Started, Target)> {
+    let publishes = match states {
+        States::Own => "",
+        States::Published => "allow_publish = \"any\"\n",
+    };
     let (sip, ami) = (free_udp()?, free_tcp()?);
     let last = FIRST_EXTENSION + extensions.max(2) - 1;
     let config = dir.join("lampfield.toml");
@@ -29,7 +35,7 @@ pub(crate) fn start(
         &config,
         format!(
             "[[listen]]\ntransport = \"udp\"\nbind = \"{sip}\"\n\n\
-             [[endpoint]]\nname = \"local\"\ncontext = \"hints\"\nmatch = [\"127.0.0.0/8\"]\n\n\
+             [[endpoint]]\nname = \"local\"\ncontext = \"hints\"\nmatch = [\"127.0.0.0/8\"]\n{publishes}\n\
              [[hint_range]]\ncontext = \"hints\"\nrange = \"{FIRST_EXTENSION}..={last}\"\n\
              hint = \"Custom:lamp{{exten}}\"\n\n\
              [ami]\nbind = \"{ami}\"\n\n\
@@ -49,7 +55,10 @@ pub(crate) fn start(
         .stderr(fs::File::create(&log)?);
     let mut process = Started::start("lampfield", &mut command)?;
     process.wait_ready(Duration::from_secs(20), &log, || ready.exists())?;
-    let change_by = format!("ami://perf:perf@{ami}");
+    let change_by = match states {
+        States::Own => format!("ami://perf:perf@{ami}"),
+        States::Published => "publish".to_owned(),
+    };
     let target = Target { id: process.id(), sip, change_by, domain: None };
     Ok((process, target))
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::cases::{Peers, Server};
+use crate::cases::{Peers, Server, States};
 use crate::lampfield::FIRST_EXTENSION;
 use crate::load::{Generator, Load, Target};
 use crate::process::Started;
@@ -129,7 +129,7 @@ impl Programs {
                      with_self = true\nbatch_interval_ms = {}\n",
                     case.gather_ms
                 );
-                lampfield::start(&self.lampfield, dir, shards, MEMBER_COUNT, &more)
+                lampfield::start(&self.lampfield, dir, shards, MEMBER_COUNT, States::Own, &more)
             }
             Server::Kamailio => {
                 let lists: Vec<_> = (0..case.list_watchers).map(list_of).collect();

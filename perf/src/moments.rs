@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::cases::Peers;
+use crate::cases::{Peers, States};
 use crate::lampfield::{self, FIRST_EXTENSION};
 use crate::load::{Generator, Latency, Target};
 use crate::run::{Programs, TempDir, ensure_established};
@@ -55,7 +55,8 @@ impl Programs {
     fn idle(&self) -> anyhow::Result<Moment> {
         let dir = TempDir::new()?;
         let seconds = 20;
-        let (process, target) = lampfield::start(&self.lampfield, dir.path(), 1, 1_000, "")?;
+        let (process, target) =
+            lampfield::start(&self.lampfield, dir.path(), 1, 1_000, States::Own, "")?;
         let text = format!(
             "{}[watchers]\nsingle = {IDLE_WATCHERS}\n[[phase]]\nkind = \"ramp\"\nrate = \"5000/s\"\n\
              pause = \"{seconds}s\"\n{DRAIN}",
@@ -74,7 +75,8 @@ impl Programs {
         let dir = TempDir::new()?;
         let seconds = 8;
         let extensions = HALF_EXTENSIONS;
-        let (process, target) = lampfield::start(&self.lampfield, dir.path(), 1, extensions, "")?;
+        let (process, target) =
+            lampfield::start(&self.lampfield, dir.path(), 1, extensions, States::Own, "")?;
         let head = head(&target, 0, extensions, extensions);
         let text = lamps(&head, extensions, HALF_CHANGES_PER_S, seconds);
         let generator = Generator::start(&self.lampload, dir.path(), "half", &text)?;
@@ -91,7 +93,8 @@ impl Programs {
 
     fn beside_crowd(&self) -> anyhow::Result<Moment> {
         let dir = TempDir::new()?;
-        let (process, target) = lampfield::start(&self.lampfield, dir.path(), 1, LAMPS + 1, "")?;
+        let (process, target) =
+            lampfield::start(&self.lampfield, dir.path(), 1, LAMPS + 1, States::Own, "")?;
         let crowd = format!(
             "{}[watchers]\nsingle = {CROWD_WATCHERS}\n\
              [[phase]]\nkind = \"ramp\"\nrate = \"20000/s\"\npause = \"2s\"\n\

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::cases::{Case, Server};
+use crate::cases::{Case, Server, States};
 use crate::load::{Generator, Load, Target, Told};
 use crate::process::Started;
 use crate::raw::{self, RawCost};
@@ -119,7 +119,7 @@ impl Programs {
     fn start(&self, case: &Case, dir: &Path) -> anyhow::Result<(Started, Target)> {
         match case.server {
             Server::Lampfield { shards } => {
-                lampfield::start(&self.lampfield, dir, shards, case.extensions, "")
+                lampfield::start(&self.lampfield, dir, shards, case.extensions, case.states, "")
             }
             Server::Kamailio => kamailio::start(dir, None),
         }
@@ -171,7 +171,8 @@ pub(crate) fn ensure_established(load: &Load, watchers: usize) -> anyhow::Result
 
 fn describe(case: &Case) -> String {
     let Case { server, peers, watchers, extensions, .. } = case;
-    format!("{}, {}, {watchers} watchers of {extensions}", server.name(), peers.name())
+    let by = if case.states == States::Published { ", by PUBLISH" } else { "" };
+    format!("{}, {}, {watchers} watchers of {extensions}{by}", server.name(), peers.name())
 }
 
 #[cfg(test)]
