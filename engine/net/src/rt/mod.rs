@@ -3,17 +3,16 @@
 //! Its UDP futures send or eat datagrams when a socket is full or a future is dropped, its shared
 //! channels leak a waker on every poll that is raced with another, and its default pre-emption
 //! starves I/O. So a shard is one task on one executor that does all I/O with plain non-blocking
-//! calls ([`crate::sys`]) over one epoll set ([`Poller`]), and glommio is asked for three things
-//! only: a pinned thread, a timer, and to sleep until the epoll set is readable ([`Sleeper`]). A
-//! task that is alone has nobody to yield to and nothing to cancel at the end.
+//! calls ([`crate::sys`]) over one epoll set ([`Poller`]), and glommio gives it its pinned thread.
+//! A task that is alone has nobody to yield to and nothing to cancel at the end, and it sleeps with
+//! its thread ([`Sleeper`]): through glommio's rings a sleep takes sixteen system calls instead of
+//! one, some 100 us of CPU with the waking, which is most of what a change with few watchers costs.
 //!
-//! Wake-ups get lost, too: `LocalExecutor::run_task_queues` runs nothing if the latency ring has an
-//! event when it begins, and the executor then goes to sleep although a task is ready to run. Such
-//! an event is the pre-emption timer (when the thread was off its core for so long in just that
-//! moment) or a wake-up from another thread. With a timer of 500 us this hung a shard once in some
-//! thousand round trips on a loaded machine. Here neither happens: the timer is set to hours, since
-//! a task that is alone need not be pre-empted, and other threads wake a shard through its epoll
-//! set.
+//! Wake-ups get lost there, too: `LocalExecutor::run_task_queues` runs nothing if the latency ring
+//! has an event when it begins, and the executor then goes to sleep although a task is ready to run.
+//! Such an event is the pre-emption timer (when the thread was off its core for so long in just that
+//! moment) or a wake-up from another thread. The timer is set to hours, since a task that is alone
+//! need not be pre-empted, and other threads wake a shard through its epoll set.
 
 mod probe;
 mod sleep;
@@ -37,8 +36,7 @@ use crate::sys::Poller;
 /// default of 10 MiB makes every start slow and fails for users with the usual memlock limit.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
-/// Ring entries per executor. One poll and one timer are in flight; larger rings only cost locked
-/// memory.
+/// Ring entries per executor. Hardly any is used; larger rings only cost locked memory.
 const RING_DEPTH: usize = 128;
 
 /// Never, in effect: see the module's description.
@@ -165,13 +163,13 @@ mod tests {
         let executor = spawn("sleeper", Some(0), move || async move {
             let poller = Rc::new(Poller::new().expect("epoll"));
             poller.add(socket.as_fd(), 0, false).expect("add");
-            let mut sleeper = Sleeper::new(Rc::clone(&poller), inbound).expect("a bell");
+            let sleeper = Sleeper::new(Rc::clone(&poller), inbound).expect("a bell");
             let mut ready = Vec::new();
             let mut buffer = [0; 16];
             let mut cpu_asleep = Duration::ZERO;
             loop {
                 let before = sys::thread_cpu_time();
-                let woken = sleeper.sleep(Some(Duration::from_millis(300))).await;
+                let woken = sleeper.sleep(Some(Duration::from_millis(300)));
                 match woken {
                     // The bell, or a datagram that was read before its turn.
                     Woken::Readable => {

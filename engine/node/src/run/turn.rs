@@ -58,7 +58,7 @@ pub(super) async fn run(setup: LoopSetup) -> anyhow::Result<()> {
     drop(restore);
     while !shard_loop.stopping {
         if !shard_loop.turn() {
-            shard_loop.sleep().await;
+            shard_loop.sleep();
         }
     }
     shard_loop.end();
@@ -354,7 +354,7 @@ impl ShardLoop {
     }
 
     /// Sleeps until there may be something to do.
-    async fn sleep(&mut self) {
+    fn sleep(&mut self) {
         let now = self.clock.now();
         let deadlines = [self.shard.next_deadline(), self.ports.next_deadline()];
         let mut at_most = sleep_for(now, deadlines.into_iter().flatten().min());
@@ -376,7 +376,7 @@ impl ShardLoop {
             let time = at_most.map_or(pause, |at_most| at_most.min(pause));
             return self.sleeper.pause(time);
         }
-        match self.sleeper.sleep(at_most).await {
+        match self.sleeper.sleep(at_most) {
             Woken::Message(message) => self.woken_by = Some(message),
             Woken::Closed => self.stopping = true,
             Woken::Readable | Woken::Time => {}

@@ -70,6 +70,12 @@ struct Proxy {
 impl Proxy {
     /// A Kamailio that publishes to the stage's node.
     fn start(stage: &Stage) -> Self {
+        // Somebody else may have taken the port before Kamailio does: it ends then.
+        let started = (0..5).find_map(|_| Self::try_start(stage));
+        started.unwrap_or_else(|| panic!("Kamailio ends at once: {}", log_of(stage)))
+    }
+
+    fn try_start(stage: &Stage) -> Option<Self> {
         let tables = stage.path("tables");
         for table in ["version", "pua"] {
             let text = std::fs::read_to_string(Path::new(EMPTY_TABLES).join(table));
@@ -92,17 +98,15 @@ impl Proxy {
         command.arg("-f").arg(file).args(["-m", "64", "-DD", "-E", "-Y"]).arg(&stage.dir);
         command.arg("-P").arg(stage.path("kamailio.pid")).stdout(Stdio::null()).stderr(log);
         let process = Running::start(&mut command, "kamailio");
-        let proxy = Self { process, sip };
-        proxy.wait_ready(stage);
-        proxy
-    }
-
-    fn wait_ready(&self, stage: &Stage) {
+        let mut proxy = Self { process, sip };
         let begun = Instant::now();
-        while !self.asks("OPTIONS", "proxy", "Expires: 0\r\n", 1).contains("200 OK") {
-            let log = std::fs::read_to_string(stage.path("kamailio.log")).unwrap_or_default();
-            assert!(begun.elapsed() < PATIENCE, "Kamailio does not answer: {log}");
+        while !proxy.asks("OPTIONS", "proxy", "Expires: 0\r\n", 1).contains("200 OK") {
+            if proxy.process.0.try_wait().expect("a child").is_some() {
+                return None;
+            }
+            assert!(begun.elapsed() < PATIENCE, "Kamailio does not answer: {}", log_of(stage));
         }
+        Some(proxy)
     }
 
     /// Sends a request about a user: the answer, or nothing.
@@ -156,6 +160,10 @@ impl Drop for Proxy {
 }
 
 /// An address nobody listens at.
+fn log_of(stage: &Stage) -> String {
+    std::fs::read_to_string(stage.path("kamailio.log")).unwrap_or_default()
+}
+
 fn free_address() -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket.local_addr().expect("bound").to_string()
