@@ -78,6 +78,22 @@ fn remote(party: &Party, text_bytes_max: usize) -> Arc<str> {
     }
 }
 
+/// What is left of `older` calls once a newer publication of the same observer tells the same call
+/// with its tags; `None` if that is all. Kamailio's pua does not wait for the entity-tag of its
+/// first word on a call, and begins a second publication; the first is never taken back.
+pub(super) fn left_of(older: &[Call], newer: &[Call]) -> Option<Box<[Call]>> {
+    let is_told_anew = |call: &Call| {
+        let follows = |new: &Call| {
+            new.direction == call.direction
+                && new.ids.len() > call.ids.len()
+                && new.ids.starts_with(&*call.ids)
+        };
+        !call.ids.is_empty() && !call.ids.contains("-tag=\"") && newer.iter().any(follows)
+    };
+    let has_news = older.iter().any(is_told_anew);
+    has_news.then(|| older.iter().filter(|call| !is_told_anew(call)).cloned().collect())
+}
+
 /// The calls watchers are shown, as far as their tenant lets them. `None` if that is no more than
 /// one state says.
 pub(super) fn shown<'a>(

@@ -10,7 +10,7 @@ use lampfield_wire::{
     PresenceDocument, UriParts, UserBuffer, decode_user, parse_entity_tag, split_uri,
 };
 
-use super::{Document, EntityTag, Publication, compose, source_name};
+use super::{Document, EntityTag, Publication, calls, compose, source_name};
 use crate::admission::{self, Peer};
 use crate::command::Event;
 use crate::config::{Dialect, PublishScope};
@@ -356,6 +356,7 @@ impl Shard {
             document,
         });
         self.keep_publication(slot, out);
+        self.supersede(slot, out);
         Published { entity_tag, expires_s: wanted_s }
     }
 
@@ -386,7 +387,28 @@ impl Shard {
         let expires_at_s = (now.as_secs_ceil() + u64::from(wanted_s)) as u32;
         self.publications.set_expiry(slot, expires_at_s);
         self.keep_publication(slot, out);
+        self.supersede(slot, out);
         Published { entity_tag, expires_s: wanted_s }
+    }
+
+    /// Other publications of the same observer let go of calls that this one knows better.
+    fn supersede(&mut self, slot: u32, out: &mut Outputs) {
+        let Some(newest) = self.publications.get(slot) else { return };
+        let Document::Dialogs(calls) = &newest.document else { return };
+        let mut left = Vec::new();
+        for &other in self.publications.of(&newest.key).iter().filter(|&&other| other != slot) {
+            let other_one = self.publications.get(other);
+            let other_one = other_one.filter(|one| one.endpoint == newest.endpoint);
+            if let Some(Document::Dialogs(older)) = other_one.map(|one| &one.document) {
+                left.extend(calls::left_of(older, calls).map(|calls| (other, calls)));
+            }
+        }
+        for (other, calls) in left {
+            if let Some(publication) = self.publications.get_mut(other) {
+                publication.document = Document::Dialogs(calls);
+                self.keep_publication(other, out);
+            }
+        }
     }
 
     fn new_entity_tag(&mut self, now: Time) -> EntityTag {

@@ -183,3 +183,33 @@ fn the_last_word_on_a_call_may_be_brief() {
     world.pass(Duration::from_secs(13));
     assert_eq!(world.stats(|s| s.publication_count), 0);
 }
+
+#[test]
+fn a_call_that_one_observer_began_to_tell_twice_is_one_call() {
+    let mut world = World::with(1, telling(CallDetails::All), 0);
+    let mut lamp = Phone::new(9, "771").watching_dialogs();
+    lamp.subscribe(&mut world, Some(600));
+    let tags = " local-tag=\"lt&amp;\" remote-tag=\"rt\"";
+    let told = |call_id: &str, state: &str| kamailio(call_id, state, "initiator", "bob");
+    let untold = |call_id: &str| told(call_id, "trying").replace(tags, "");
+    // Its first word has no tags; the second does not wait for the entity-tag of the first.
+    let mut first = Publisher::new(100, "771", "dialog");
+    first.publish(&mut world, Some(3600), &untold("c1"));
+    assert_eq!(rows(&lamp.listen(&mut world)), ["confirmed c1 sip:bob@h"]);
+    let mut second = Publisher::new(100, "771", "dialog");
+    second.cseq = 10;
+    second.publish(&mut world, Some(3600), &told("c1", "confirmed"));
+    assert_eq!(rows(&lamp.listen(&mut world)), ["confirmed c1 sip:bob@h"]);
+    second.publish(&mut world, Some(11), &told("c1", "terminated"));
+    assert_eq!(shows(&lamp.listen(&mut world)), "terminated", "nobody takes the first one back");
+    // Another call, or one with tags of its own, is told by who tells it.
+    first.publish(&mut world, Some(3600), &untold("c2"));
+    lamp.listen(&mut world);
+    second.publish(&mut world, Some(3600), &told("c22", "confirmed"));
+    assert_eq!(rows(&lamp.listen(&mut world)).len(), 2);
+    first.publish(&mut world, Some(3600), &told("c22", "early"));
+    lamp.listen(&mut world);
+    second.publish(&mut world, Some(3600), &told("c22", "terminated"));
+    let both = ["confirmed c2 sip:bob@h", "confirmed c22 sip:bob@h"];
+    assert_eq!(rows(&lamp.listen(&mut world)), both, "each with tags, each its own");
+}
