@@ -6,6 +6,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use lampfield_wire::EntityId;
+
 use crate::config::Config;
 use crate::dialplan::Hint;
 use crate::placement::{ShardId, TenantId};
@@ -276,6 +278,8 @@ pub struct PublicationRow {
     pub presence: Option<Presence>,
     /// What it says of waiting messages, if anything.
     pub messages: Option<Messages>,
+    /// Of a server's: its entity id, and of how many devices or mailboxes it tells.
+    pub server: Option<(EntityId, usize)>,
 }
 
 /// The members of a list subscription.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::dialplan::Dialplan;
 use crate::digest::{Algorithm, Secret};
+use crate::feed::Feeds;
 use crate::limits::Limits;
 use crate::list::Lists;
 use crate::mailbox::{self, Mailboxes};
@@ -28,6 +29,8 @@ pub struct Config {
     pub lists: Lists,
     /// Addresses of record with mailboxes, of all tenants.
     pub mailboxes: Mailboxes,
+    /// Names to which other servers publish their states.
+    pub feeds: Feeds,
     /// Who supplies device and presence states.
     pub providers: Providers,
     /// Text of `Server` and `User-Agent`.

@@ -19,7 +19,7 @@ use crate::extension::{ExtensionId, GroupView};
 use crate::layout::{self, KeptSubscription, LAYOUT, Reader, Writer};
 use crate::pace::{Pace, gap_of_event};
 use crate::placement::TenantId;
-use crate::publication::KIND_PUBLICATION;
+use crate::publication::{KIND_PUBLICATION, KIND_TOLD};
 use crate::record::Record;
 use crate::source::SourceKey;
 use crate::state::{DeviceState, Messages, Presence, PresenceState};
@@ -180,6 +180,7 @@ impl Shard {
                 self.restore_source(kind, key, value, now, out)
             }
             Some(KIND_PUBLICATION) => self.restore_publication(&record.key, key, value, now, out),
+            Some(KIND_TOLD) => self.restore_told(key, value, now, out),
             Some(kind @ (KIND_SUBSCRIPTION | KIND_LIST)) => {
                 self.restore_subscription(kind, key, (layout, value), now, out)
             }

@@ -17,6 +17,7 @@ pub mod digest;
 mod ended;
 mod extension;
 mod fanout;
+pub mod feed;
 mod fifo;
 pub mod flow;
 mod hop;

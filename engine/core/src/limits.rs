@@ -28,6 +28,8 @@ pub struct Limits {
     pub publication_per_presentity_max: usize,
     /// Bytes of a published document after decompression. Beyond: 413.
     pub publication_bytes_max: usize,
+    /// Devices or mailboxes one publication of another server may tell of.
+    pub publication_told_max: usize,
     /// Shortest accepted publication, in seconds. Below: 423 with Min-Expires.
     pub publication_expires_min_s: u32,
     /// Longest granted publication, in seconds: how long the state of a publisher that fell silent
@@ -113,6 +115,7 @@ impl Default for Limits {
             publication_per_source_max: 2_000_000,
             publication_per_presentity_max: 64,
             publication_bytes_max: 16_384,
+            publication_told_max: 100_000,
             publication_expires_min_s: 10,
             publication_expires_max_s: 3600,
             publication_expires_default_s: 3600,

@@ -127,16 +127,16 @@ impl Shard {
             return Ok(attached);
         }
         let device = messages.map(|messages| messages.device());
-        let has_device_changed = source.device != device;
+        let before = source.state();
         source.messages = messages.map(Box::new);
         source.device = device;
         let (told, attached) = (source.state(), source.attached.clone());
         self.sources.release(&key);
         self.stats.counters.source_changed += 1;
         self.keep_mailbox(&key, messages.as_ref(), out);
-        self.tell_listeners(&key, (has_device_changed, false), &told, out);
-        if self.listens {
-            let (messages, mailbox) = (messages.unwrap_or_default(), mailbox_name(&key.1));
+        self.tell_listeners(&key, (before.device != told.device, false), &told, out);
+        if self.listens && before.messages != told.messages {
+            let (messages, mailbox) = (told.messages.unwrap_or_default(), mailbox_name(&key.1));
             out.events.push(Event::MessageWaiting { tenant, mailbox, messages });
         }
         self.tell(&attached, told, now, out);
@@ -148,13 +148,13 @@ impl Shard {
         let of_tenant = self.sources.iter().filter(|source| source.key.0 == tenant);
         let counted = of_tenant.filter_map(|source| {
             let mailbox = mailbox_of(&source.key.1)?.into();
-            Some(MailboxRow { mailbox, messages: **source.messages.as_ref()? })
+            Some(MailboxRow { mailbox, messages: source.messages_of_all()? })
         });
         counted.collect()
     }
 }
 
-fn mailbox_name(source: &str) -> Arc<str> {
+pub(crate) fn mailbox_name(source: &str) -> Arc<str> {
     mailbox_of(source).unwrap_or(source).into()
 }
 

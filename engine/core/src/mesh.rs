@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use lampfield_wire::EntityId;
+
 use crate::dialplan::Hint;
 use crate::flow::Flow;
 use crate::placement::TenantId;
 pub use crate::rls::{PartEnd, PartNews, PartRequest};
+pub use crate::source::ServerState;
 use crate::state::{Calls, DeviceState, Messages, Presence};
 
 /// A message from one shard to another.
@@ -42,6 +45,17 @@ pub enum ShardMessage {
         serial: u32,
         /// The state.
         state: SourceState,
+    },
+    /// Another server says something else of a source of the receiver.
+    ServerState {
+        /// Whose source.
+        tenant: TenantId,
+        /// Its name.
+        name: Arc<str>,
+        /// The server.
+        server: EntityId,
+        /// What it says.
+        state: ServerState,
     },
     /// A context with `autohints` gained a hint; every shard must find it from now on.
     AutoHint {

@@ -9,8 +9,10 @@
 mod calls;
 mod document;
 mod keep;
+mod life;
 mod list;
 mod publish;
+mod server;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -21,7 +23,7 @@ use smallvec::SmallVec;
 pub(crate) use document::Document;
 use document::compose;
 
-pub(crate) use keep::KIND_PUBLICATION;
+pub(crate) use keep::{KIND_PUBLICATION, KIND_TOLD};
 pub(crate) use publish::Published;
 
 use crate::Time;
@@ -34,6 +36,52 @@ use crate::timer::{Fired, Wheel};
 
 /// Label of the sources that publications make.
 pub(crate) const LABEL: &str = "Publication";
+
+/// Label of what servers publish to. It is no source: what they tell is told of others.
+const FEED_LABEL: &str = "Feed";
+
+/// What is published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum EventName {
+    /// State of a presentity, in a package that is subscribed to.
+    Package(Package),
+    /// What a server tells of its devices.
+    ServerDevices,
+    /// What a server tells of its mailboxes.
+    ServerMailboxes,
+}
+
+impl EventName {
+    /// Its name in an Event header.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Package(package) => package.name(),
+            Self::ServerDevices => "asterisk-devicestate",
+            Self::ServerMailboxes => "asterisk-mwi",
+        }
+    }
+
+    /// That of servers with this name.
+    pub(crate) fn of_servers(name: &[u8]) -> Option<Self> {
+        let all = [Self::ServerDevices, Self::ServerMailboxes];
+        all.into_iter().find(|event| event.name().as_bytes() == name)
+    }
+
+    /// That with this name.
+    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
+        Package::from_name(name).map(Self::Package).or_else(|| Self::of_servers(name))
+    }
+
+    /// The one type of documents it has.
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Package(Package::Presence) => "application/pidf+xml",
+            Self::Package(Package::Dialog) => "application/dialog-info+xml",
+            Self::Package(Package::MessageSummary) => "application/simple-message-summary",
+            Self::ServerDevices | Self::ServerMailboxes => "application/json",
+        }
+    }
+}
 
 /// The source of what is published about an extension.
 pub(crate) fn source_name(exten: &str) -> Arc<str> {
@@ -72,7 +120,7 @@ impl std::fmt::Display for EntityTag {
 pub(crate) struct Publication {
     /// The source it is a part of.
     pub(crate) key: SourceKey,
-    pub(crate) package: Package,
+    pub(crate) event: EventName,
     pub(crate) entity_tag: EntityTag,
     /// Names its record, as long as it lives.
     pub(crate) id: u64,
@@ -111,6 +159,8 @@ pub(crate) struct Publications {
     publishers: hashbrown::HashSet<(TenantId, Arc<str>), ahash::RandomState>,
     wheel: Wheel,
     last_serial: u64,
+    /// Publications of servers put back after a restart, by id.
+    restored: hashbrown::HashMap<u64, u32, ahash::RandomState>,
     /// Slots that a new configuration has yet to look at.
     pub(crate) unchecked: VecDeque<u32>,
 }
@@ -122,7 +172,8 @@ impl Publications {
             presentities: hashbrown::HashMap::with_hasher(hasher.clone()),
             per_source: hashbrown::HashMap::with_hasher(hasher.clone()),
             per_tenant: Vec::new(),
-            publishers: hashbrown::HashSet::with_hasher(hasher),
+            publishers: hashbrown::HashSet::with_hasher(hasher.clone()),
+            restored: hashbrown::HashMap::with_hasher(hasher),
             wheel: Wheel::default(),
             last_serial: 0,
             unchecked: VecDeque::new(),
@@ -176,15 +227,25 @@ impl Publications {
     pub(crate) fn find(
         &self,
         key: &SourceKey,
-        package: Package,
+        event: EventName,
         entity_tag: EntityTag,
     ) -> Option<u32> {
         let is_it = |slot: &&u32| {
-            self.slab.get(**slot).is_some_and(|p| {
-                p.package == package && p.entity_tag == entity_tag && !p.is_fleeting
-            })
+            self.slab
+                .get(**slot)
+                .is_some_and(|p| p.event == event && p.entity_tag == entity_tag && !p.is_fleeting)
         };
         self.of(key).iter().find(is_it).copied()
+    }
+
+    /// A publication of a server that was put back.
+    pub(crate) fn restored(&self, id: u64) -> Option<u32> {
+        let slot = *self.restored.get(&id)?;
+        self.slab.get(slot).filter(|publication| publication.id == id).map(|_| slot)
+    }
+
+    pub(crate) fn remember_restored(&mut self, id: u64, slot: u32) {
+        self.restored.insert(id, slot);
     }
 
     /// A number that rises with every call, and over restarts: time, and a count within it.
@@ -209,6 +270,7 @@ impl Publications {
 
     pub(crate) fn remove(&mut self, slot: u32) -> Option<Publication> {
         let publication = self.slab.remove(slot)?;
+        self.restored.remove(&publication.id);
         if let Some(count) = self.per_tenant.get_mut(usize::from(publication.key.0.0)) {
             *count = count.saturating_sub(1);
         }

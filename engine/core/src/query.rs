@@ -63,7 +63,7 @@ impl Shard {
     fn device(&self, tenant: TenantId, device: &str) -> DeviceRow {
         let providers = &self.config.providers;
         let name = canonical_name(providers, device);
-        let state = self.sources.get(&(tenant, Arc::clone(&name))).and_then(|s| s.device);
+        let state = self.sources.get(&(tenant, Arc::clone(&name))).and_then(Source::device_of_all);
         DeviceRow {
             state: state.unwrap_or_else(|| providers.initial_device(&name)),
             reported: state.is_some(),
@@ -85,12 +85,15 @@ impl Shard {
         let providers = &self.config.providers;
         let is_device = |source: &&Source| {
             source.key.0 == tenant
-                && (source.device.is_some() || providers.of_device(&source.key.1).is_some())
+                && (source.device_of_all().is_some()
+                    || providers.of_device(&source.key.1).is_some())
         };
         let row = |source: &Source| DeviceRow {
             device: Arc::clone(&source.key.1),
-            state: source.device.unwrap_or_else(|| providers.initial_device(&source.key.1)),
-            reported: source.device.is_some(),
+            state: source
+                .device_of_all()
+                .unwrap_or_else(|| providers.initial_device(&source.key.1)),
+            reported: source.device_of_all().is_some(),
         };
         self.sources.iter().filter(is_device).map(row).collect()
     }

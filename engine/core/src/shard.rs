@@ -252,6 +252,9 @@ impl Shard {
             }
             ShardMessage::Detach { tenant, name } => self.sources.detach(&(tenant, name), from),
             ShardMessage::Source { serial, state } => self.on_source(serial, &state, now, out),
+            ShardMessage::ServerState { tenant, name, server, state } => {
+                self.on_server_state((tenant, name), server, state, now, out);
+            }
             ShardMessage::AutoHint { tenant, context, exten, hint } => {
                 self.on_auto_hint((tenant, context, exten), hint, now, out);
             }

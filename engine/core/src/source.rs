@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use lampfield_wire::EntityId;
 use smallvec::SmallVec;
 
 use crate::Time;
@@ -14,7 +15,7 @@ use crate::mesh::SourceState;
 use crate::placement::{ShardId, TenantId};
 use crate::provider::Providers;
 use crate::slab::Slab;
-use crate::state::{Calls, DeviceState, Messages, Presence};
+use crate::state::{Calls, DeviceAggregate, DeviceState, Messages, Presence};
 
 /// Names a source: whose, and which.
 pub(crate) type SourceKey = (TenantId, Arc<str>);
@@ -32,9 +33,42 @@ pub(crate) struct Source {
     pub(crate) calls: Option<Calls>,
     /// The messages, of a mailbox.
     pub(crate) messages: Option<Box<Messages>>,
+    /// What other servers say of it.
+    of_servers: Option<Box<OfServers>>,
     /// Shards that hint at it.
     pub(crate) attached: Attached,
 }
+
+/// What another server says of a source, or that it says nothing any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ServerState {
+    /// State of a device.
+    Device(Option<DeviceState>),
+    /// Messages in a mailbox.
+    Mailbox(Option<Messages>),
+}
+
+impl ServerState {
+    const fn is_said(self) -> bool {
+        matches!(self, Self::Device(Some(_)) | Self::Mailbox(Some(_)))
+    }
+
+    /// Whether both are about a device, or both about a mailbox.
+    pub(crate) fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
+    /// That nothing of this kind is said.
+    pub(crate) const fn nothing(self) -> Self {
+        match self {
+            Self::Device(_) => Self::Device(None),
+            Self::Mailbox(_) => Self::Mailbox(None),
+        }
+    }
+}
+
+/// By server and kind.
+type OfServers = SmallVec<[(EntityId, ServerState); 2]>;
 
 /// Shards that hint at a source, with the number each gave its attachment.
 pub(crate) type Attached = SmallVec<[(ShardId, u32); 2]>;
@@ -45,16 +79,58 @@ impl Source {
         SourceState {
             tenant: self.key.0,
             name: Arc::clone(&self.key.1),
-            device: self.device,
+            device: self.device_of_all(),
             presence: self.presence.as_ref().map(|(presence, _)| presence.clone()),
             calls: self.calls.clone(),
-            messages: self.messages.as_deref().copied(),
+            messages: self.messages_of_all(),
+        }
+    }
+
+    /// What we and all other servers say of its device. A server that counts the messages of a
+    /// mailbox says no more by its lamp.
+    pub(crate) fn device_of_all(&self) -> Option<DeviceState> {
+        let Some(servers) = &self.of_servers else { return self.device };
+        let counts = |server: EntityId| {
+            let is_count = |state: &ServerState| matches!(state, ServerState::Mailbox(_));
+            servers.iter().any(|(other, state)| *other == server && is_count(state))
+        };
+        let others = servers.iter().filter_map(|(server, state)| match state {
+            ServerState::Device(device) => (*device).filter(|_| !counts(*server)),
+            ServerState::Mailbox(messages) => messages.map(|messages| messages.device()),
+        });
+        let all: DeviceAggregate = self.device.into_iter().chain(others).collect();
+        Some(all.state())
+    }
+
+    /// The messages we and all other servers count in it.
+    pub(crate) fn messages_of_all(&self) -> Option<Messages> {
+        let own = self.messages.as_deref().copied();
+        let Some(servers) = &self.of_servers else { return own };
+        let others = servers.iter().filter_map(|(_, state)| match state {
+            ServerState::Mailbox(messages) => *messages,
+            ServerState::Device(_) => None,
+        });
+        own.into_iter().chain(others).reduce(|mut sum, messages| {
+            sum.add(&messages);
+            sum
+        })
+    }
+
+    /// Another server says something else of it.
+    pub(crate) fn set_of_server(&mut self, server: EntityId, state: ServerState) {
+        let servers = self.of_servers.get_or_insert_default();
+        servers.retain(|(other, before)| *other != server || !before.is_like(state));
+        if state.is_said() {
+            servers.push((server, state));
+        }
+        if servers.is_empty() {
+            self.of_servers = None;
         }
     }
 
     fn is_idle(&self) -> bool {
         let is_silent = self.device.is_none() && self.presence.is_none() && self.messages.is_none();
-        is_silent && self.attached.is_empty()
+        is_silent && self.of_servers.is_none() && self.attached.is_empty()
     }
 }
 
@@ -96,6 +172,7 @@ impl Sources {
             presence: None,
             calls: None,
             messages: None,
+            of_servers: None,
             attached: Attached::new(),
         };
         let id = self.slab.insert(source);

@@ -110,6 +110,10 @@ counters! {
     publish_oversized,
     /// PUBLISHes for too short a time (423).
     publish_too_brief,
+    /// PUBLISHes of servers whose state is not taken: filtered, or of the moment.
+    publish_filtered,
+    /// PUBLISHes of servers that want to be told everything again.
+    publish_refresh_wanted,
     /// PUBLISHes refused because a limit of publications was reached (503).
     publish_shed,
     /// NOTIFYs sent first time.

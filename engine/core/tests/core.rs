@@ -22,6 +22,7 @@ mod stories {
     mod publisher;
     mod races;
     mod restart;
+    mod servers;
     mod silence;
     mod world;
 }

@@ -23,6 +23,7 @@ use lampfield_wire::{Basic, DialogInfoFacts, MessageSummary, PersonFacts, Presen
 use md5::{Digest, Md5};
 
 use super::calls;
+use super::server::Server;
 use crate::config::CallDetails;
 use crate::state::{Call, Calls, DeviceAggregate, DeviceState, Messages, Presence, PresenceState};
 
@@ -32,6 +33,8 @@ pub(crate) enum Document {
     Presence(Box<Presences>),
     Dialogs(Box<[Call]>),
     Messages(Box<Account>),
+    /// Not of a presentity: what a server tells of its devices or mailboxes.
+    Server(Box<Server>),
 }
 
 /// A presence document.
@@ -235,6 +238,7 @@ impl<'a> Sum<'a> {
                 self.calls.extend(calls);
             }
             Document::Presence(presences) => self.presences(presences),
+            Document::Server(_) => {}
             Document::Messages(account) => {
                 // Without a name it is the same account whoever tells of it.
                 if !self.accounts.contains(&account.id) {

@@ -1,19 +1,27 @@
 //! Publications over a restart: one record each, with the entity-tag its publisher knows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lampfield_wire::EntityId;
+
 use super::document::{Account, Person, Presences, Tuple};
-use super::{Document, EntityTag, Publication};
+use super::server::{Server, feed_name};
+use super::{Document, EntityTag, EventName, Publication};
 use crate::keep::{read_messages, write_messages};
 use crate::layout::{LAYOUT, Reader, Writer};
 use crate::package::Package;
 use crate::placement::TenantId;
 use crate::record::Record;
+use crate::source::ServerState;
 use crate::state::{Call, DeviceState, Direction, Presence, PresenceState};
 use crate::{Outputs, Shard, Time};
 
 /// First byte of the key: event state.
 pub(crate) const KIND_PUBLICATION: u8 = b'E';
+
+/// First byte of the key: what a server has told of one source.
+pub(crate) const KIND_TOLD: u8 = b'T';
 
 /// What stands for no state.
 const NONE: u8 = u8::MAX;
@@ -40,6 +48,31 @@ impl Shard {
         {
             out.records.push(Record { key: key_of(publication), value: None });
         }
+    }
+
+    /// Puts back what a server has told of a source. The records of publications come first; where
+    /// that of this one is gone, nothing of it counts any more.
+    pub(crate) fn restore_told(
+        &mut self,
+        mut key: Reader<'_>,
+        mut value: Reader<'_>,
+        now: Time,
+        out: &mut Outputs,
+    ) -> Option<()> {
+        let (tenant, id) = (TenantId(key.u16()?), key.u64()?);
+        let source: Arc<str> = std::str::from_utf8(key.bytes).ok()?.into();
+        let serial = value.u64()?;
+        let state = match value.u8()? {
+            0 => ServerState::Device(Some(device(value.u8()?)?)),
+            _ => ServerState::Mailbox(Some(read_messages(&mut value)?)),
+        };
+        let slot = self.publications.restored(id)?;
+        let publication = self.publications.get_mut(slot)?;
+        let Document::Server(server) = &mut publication.document else { return None };
+        server.told.insert(Arc::clone(&source), (serial, state));
+        let server = server.id;
+        self.tell_of_server((tenant, source), server, state, now, out);
+        Some(())
     }
 
     /// Puts a kept publication back, if it has time left and its endpoint may still publish.
@@ -69,14 +102,47 @@ impl Shard {
         let limits = &self.config.limits;
         let has_room = self.publications.len() < limits.publication_count_max
             && self.publications.of(&key).len() < limits.publication_per_presentity_max;
-        if !has_room || !self.publications.is_publisher(tenant, &publication.endpoint) {
+        if !has_room || !self.may_stay(&publication) {
             return None;
         }
         self.publications.next_serial(publication.entity_tag.serial >> 16);
-        self.publications.insert(publication);
-        self.recompose(&key, now, out);
+        let slot = self.publications.insert(publication);
+        match feed_name(&key) {
+            Some(_) => self.publications.remember_restored(id, slot),
+            None => self.recompose(&key, now, out),
+        }
         Some(())
     }
+}
+
+/// The record of what a server's publication has told of a source.
+pub(super) fn keep_told(
+    tenant: TenantId,
+    id: u64,
+    source: &str,
+    serial: u64,
+    state: ServerState,
+) -> Record {
+    let mut value = Writer::new(LAYOUT);
+    value.u64(serial);
+    match state {
+        ServerState::Device(device) => {
+            value.bytes.extend_from_slice(&[0, device.unwrap_or_default() as u8]);
+        }
+        ServerState::Mailbox(messages) => {
+            value.bytes.push(1);
+            write_messages(&messages.unwrap_or_default(), &mut value);
+        }
+    }
+    Record { key: told_key(tenant, id, source), value: Some(value.bytes.into()) }
+}
+
+pub(super) fn told_key(tenant: TenantId, id: u64, source: &str) -> Box<[u8]> {
+    let mut key = Writer::new(KIND_TOLD);
+    key.bytes.extend_from_slice(&tenant.0.to_le_bytes());
+    key.u64(id);
+    key.bytes.extend_from_slice(source.as_bytes());
+    key.bytes.into()
 }
 
 fn key_of(publication: &Publication) -> Box<[u8]> {
@@ -93,7 +159,7 @@ fn write(publication: &Publication, ends_ms: u64) -> Writer {
     value.u64(publication.entity_tag.serial);
     value.u64(publication.entity_tag.random);
     value.u64(publication.said);
-    value.text(publication.package.name().as_bytes());
+    value.text(publication.event.name().as_bytes());
     value.text(publication.endpoint.as_bytes());
     value.text(publication.source.to_string().as_bytes());
     match &publication.document {
@@ -112,6 +178,8 @@ fn write(publication: &Publication, ends_ms: u64) -> Writer {
             value.u64(account.id);
             write_messages(&account.messages, &mut value);
         }
+        // What it has told has records of its own.
+        Document::Server(server) => value.bytes.extend_from_slice(&server.id.0),
     }
     value
 }
@@ -149,19 +217,25 @@ fn read(
 ) -> Option<Publication> {
     let entity_tag = EntityTag { serial: value.u64()?, random: value.u64()? };
     let said = value.u64()?;
-    let package = Package::from_name(value.text()?)?;
+    let event = EventName::from_name(value.text()?)?;
     let (endpoint, source) = (value.str()?.into(), value.str()?.parse().ok()?);
-    let document = match package {
-        Package::Dialog => Document::Dialogs(read_each(value, read_call)?),
-        Package::Presence => Document::Presence(Box::new(read_presences(value)?)),
-        Package::MessageSummary => {
+    let document = match event {
+        EventName::ServerDevices | EventName::ServerMailboxes => {
+            let id = EntityId(value.take()?);
+            Document::Server(Box::new(Server { id, told: BTreeMap::new() }))
+        }
+        EventName::Package(Package::Dialog) => Document::Dialogs(read_each(value, read_call)?),
+        EventName::Package(Package::Presence) => {
+            Document::Presence(Box::new(read_presences(value)?))
+        }
+        EventName::Package(Package::MessageSummary) => {
             let (id, messages) = (value.u64()?, read_messages(value)?);
             Document::Messages(Box::new(Account { id, messages }))
         }
     };
     Some(Publication {
         key,
-        package,
+        event,
         entity_tag,
         id,
         endpoint,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Publication, compose};
+use super::{Document, Publication, compose};
 use crate::command::{Answer, PublicationRow};
 use crate::config::CallDetails;
 use crate::placement::TenantId;
@@ -31,7 +31,7 @@ fn row(publication: &Publication, now: Time) -> PublicationRow {
     let left_s = u64::from(publication.expires_at_s).saturating_sub(now.as_secs());
     PublicationRow {
         presentity: Arc::clone(&publication.key.1),
-        event: publication.package.name(),
+        event: publication.event.name(),
         entity_tag: publication.entity_tag.to_string().into(),
         endpoint: Arc::clone(&publication.endpoint),
         source: publication.source,
@@ -39,5 +39,9 @@ fn row(publication: &Publication, now: Time) -> PublicationRow {
         device: composed.device,
         presence: composed.presence,
         messages: composed.messages,
+        server: match &publication.document {
+            Document::Server(server) => Some((server.id, server.told.len())),
+            _ => None,
+        },
     }
 }

@@ -1,35 +1,32 @@
-//! PUBLISH: who may publish what, and what becomes of it.
+//! PUBLISH: who may publish what.
 //!
 //! The checks come in the order of RFC 3903 section 6, after those every request undergoes. Those
 //! that need no state are made where the request arrived, and again where its presentity lives.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use lampfield_wire::{
-    ACCEPTED_ENCODINGS, DialogInfoFacts, EncodingError, HeaderName, MessageSummary,
+    ACCEPTED_ENCODINGS, DialogInfoFacts, EncodingError, HeaderName, Message, MessageSummary,
     PresenceDocument, UriParts, UserBuffer, decode_user, parse_entity_tag, split_uri,
 };
 
-use super::{Document, EntityTag, Publication, calls, compose, source_name};
+use super::{Document, EntityTag, EventName, source_name};
 use crate::admission::{self, Peer};
-use crate::command::Event;
 use crate::config::{Dialect, PublishScope};
+use crate::flow::Flow;
 use crate::package::Package;
-use crate::placement::TenantId;
 use crate::respond::Answer;
 use crate::source::SourceKey;
 use crate::subscribe::{Outcome, Request};
 use crate::transaction::{Remembered, RequestKey, Transactions};
 use crate::{Outputs, Shard, Time};
 
-/// Publications one turn lets run out, or looks at after a reload.
-const VISITS_PER_TURN_MAX: usize = 64;
-
 /// A PUBLISH that was accepted: all that its answer is made from, now and when it comes again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Published {
-    entity_tag: EntityTag,
-    expires_s: u32,
+    pub(super) entity_tag: EntityTag,
+    pub(super) expires_s: u32,
 }
 
 impl Remembered for Published {
@@ -58,9 +55,9 @@ impl Remembered for Published {
 
 /// A PUBLISH that passed every check that does not need its presentity's shard.
 #[derive(Debug)]
-struct Offered {
-    key: SourceKey,
-    package: Package,
+pub(super) struct Offered {
+    pub(super) key: SourceKey,
+    pub(super) event: EventName,
 }
 
 impl Shard {
@@ -89,6 +86,9 @@ impl Shard {
     /// Who publishes about whom, and in which package.
     fn offered(&mut self, request: &Request<'_, '_>, peer: &Peer<'_>) -> Result<Offered, Answer> {
         let (message, endpoint) = (request.message, peer.endpoint);
+        if let Some(event) = Self::event_of_server(message) {
+            return self.offered_by_server(request, peer, event);
+        }
         let rfc = endpoint.dialect == Dialect::Rfc;
         if !endpoint.may_publish() {
             // An Asterisk has no handler for these packages.
@@ -97,19 +97,9 @@ impl Shard {
                 false => Answer::new(489, "Bad Event"),
             });
         }
-        // A From user proves nothing, and neither does being nobody in particular.
-        let is_proven = endpoint.auth.is_some()
-            || self.config.identify.find_by_address(request.flow.peer.ip()) == Some(peer.id);
-        if !is_proven {
-            return Err(self.forbidden("publications need credentials or a known address"));
-        }
+        self.check_proven(peer, request.flow)?;
         admission::check_require(message, rfc)?;
-        let uri = message.request_uri().unwrap_or_default();
-        if uri.len() > self.config.limits.request_uri_bytes_max {
-            return Err(Answer::new(414, "Request-URI Too Long"));
-        }
-        let uri = split_uri(uri).ok().filter(UriParts::is_sip);
-        let uri = uri.ok_or_else(|| Answer::new(416, "Unsupported URI Scheme"))?;
+        let uri = self.publish_uri(message)?;
         let mut buffer = UserBuffer::new();
         let exten = admission::exten_of(&uri, &mut buffer).unwrap_or_default();
         if endpoint.allow_publish == PublishScope::Own && *exten != *endpoint.name {
@@ -129,10 +119,29 @@ impl Shard {
         if lampfield_wire::Event::parse(event).is_ok_and(|event| event.param("sla").is_some()) {
             return Err(admission::bad_event(rfc));
         }
-        Ok(Offered { key: (endpoint.tenant, name), package })
+        Ok(Offered { key: (endpoint.tenant, name), event: EventName::Package(package) })
     }
 
-    fn forbidden(&mut self, why: &str) -> Answer {
+    /// A From user proves nothing, and neither does being nobody in particular.
+    pub(super) fn check_proven(&mut self, peer: &Peer<'_>, flow: Flow) -> Result<(), Answer> {
+        let by_address = || self.config.identify.find_by_address(flow.peer.ip()) == Some(peer.id);
+        match peer.endpoint.auth.is_some() || by_address() {
+            true => Ok(()),
+            false => Err(self.forbidden("publications need credentials or a known address")),
+        }
+    }
+
+    /// Whom a PUBLISH is about.
+    pub(super) fn publish_uri<'a>(&self, message: &Message<'a>) -> Result<UriParts<'a>, Answer> {
+        let uri = message.request_uri().unwrap_or_default();
+        if uri.len() > self.config.limits.request_uri_bytes_max {
+            return Err(Answer::new(414, "Request-URI Too Long"));
+        }
+        let uri = split_uri(uri).ok().filter(UriParts::is_sip);
+        uri.ok_or_else(|| Answer::new(416, "Unsupported URI Scheme"))
+    }
+
+    pub(super) fn forbidden(&mut self, why: &str) -> Answer {
         self.stats.counters.publish_forbidden += 1;
         Answer::new(403, "Forbidden").warning(why)
     }
@@ -147,7 +156,13 @@ impl Shard {
         now: Time,
         out: &mut Outputs,
     ) -> Outcome {
-        let published = match self.store_published(request, peer, &offered, now, out) {
+        let stored = match offered.event {
+            EventName::Package(package) => {
+                self.store_published(request, peer, (&offered, package), now, out)
+            }
+            _ => self.store_server(request, peer, &offered, now, out),
+        };
+        let published = match stored {
             Ok(published) => published,
             Err(outcome) => return outcome,
         };
@@ -161,7 +176,7 @@ impl Shard {
         &mut self,
         request: &Request<'_, '_>,
         peer: &Peer<'_>,
-        offered: &Offered,
+        (offered, package): (&Offered, Package),
         now: Time,
         out: &mut Outputs,
     ) -> Result<Published, Outcome> {
@@ -172,28 +187,32 @@ impl Shard {
         let wanted_s = self.wanted_s(request, is_modify).map_err(refuse)?;
         if let (Some(slot), 0) = (matched, wanted_s) {
             self.stats.counters.publication_removed += 1;
-            self.drop_publication(slot, out);
+            self.drop_publication(slot, now, out);
             return Ok(Published { entity_tag: self.new_entity_tag(now), expires_s: 0 });
         }
-        let document = self.document_of(request, offered, matched).map_err(refuse)?;
+        let document = self.document_of(request, (offered, package), matched).map_err(refuse)?;
         let endpoint = Arc::clone(&peer.endpoint.name);
         match (matched, document) {
-            (Some(slot), document) => Ok(self.renew(slot, document, endpoint, wanted_s, now, out)),
+            (Some(slot), document) => {
+                self.count_renewed(document.is_some());
+                Ok(self.renew(slot, document, endpoint, wanted_s, now, out))
+            }
             (None, Some(document)) => {
                 self.check_room(request, &offered.key)?;
                 let by = (endpoint, request.flow.peer.ip().to_canonical());
-                Ok(self.begin_publication(offered, document, by, wanted_s, now, out))
+                Ok(self.begin_publication(offered, document, by, wanted_s, now, out).1)
             }
-            (None, None) => {
-                self.stats.counters.publish_malformed += 1;
-                let text = "neither a body nor SIP-If-Match";
-                Err(refuse(Answer::new(400, "Invalid Request").warning(text)))
-            }
+            (None, None) => Err(refuse(self.without_body())),
         }
     }
 
+    pub(super) fn without_body(&mut self) -> Answer {
+        self.stats.counters.publish_malformed += 1;
+        Answer::new(400, "Invalid Request").warning("neither a body nor SIP-If-Match")
+    }
+
     /// The publication that SIP-If-Match names; `None` without one.
-    fn matched(
+    pub(super) fn matched(
         &mut self,
         request: &Request<'_, '_>,
         offered: &Offered,
@@ -209,7 +228,7 @@ impl Shard {
             }
         };
         let tag = EntityTag::read(tag);
-        let slot = tag.and_then(|tag| self.publications.find(&offered.key, offered.package, tag));
+        let slot = tag.and_then(|tag| self.publications.find(&offered.key, offered.event, tag));
         if slot.is_none() {
             self.stats.counters.publish_unmatched += 1;
             return Err(Answer::new(412, "Conditional Request Failed"));
@@ -218,7 +237,11 @@ impl Shard {
     }
 
     /// How long the publication is to live, in seconds, within our bounds.
-    fn wanted_s(&mut self, request: &Request<'_, '_>, is_modify: bool) -> Result<u32, Answer> {
+    pub(super) fn wanted_s(
+        &mut self,
+        request: &Request<'_, '_>,
+        is_modify: bool,
+    ) -> Result<u32, Answer> {
         let limits = &self.config.limits;
         let wanted_s =
             admission::expires(request.message)?.unwrap_or(limits.publication_expires_default_s);
@@ -234,35 +257,12 @@ impl Shard {
     fn document_of(
         &mut self,
         request: &Request<'_, '_>,
-        offered: &Offered,
+        (offered, package): (&Offered, Package),
         matched: Option<u32>,
     ) -> Result<Option<Document>, Answer> {
-        let (body, package) = (request.basics.body, offered.package);
-        if body.is_empty() {
-            return Ok(None);
-        }
+        let Some(bytes) = self.published_bytes(request, offered.event)? else { return Ok(None) };
         let counters = &mut self.stats.counters;
-        if !body.is(media_type(package)) {
-            counters.publish_unsupported += 1;
-            let answer = Answer::new(415, "Unsupported Media Type");
-            return Err(answer.with("Accept", media_type(package)));
-        }
         let limits = &self.config.limits;
-        let bytes = body.decode(limits.publication_bytes_max).map_err(|error| match error {
-            EncodingError::TooLarge { .. } => {
-                counters.publish_oversized += 1;
-                Answer::new(413, "Request Entity Too Large").warning(error)
-            }
-            EncodingError::UnknownEncoding => {
-                counters.publish_unsupported += 1;
-                let answer = Answer::new(415, "Unsupported Media Type");
-                answer.with("Accept-Encoding", ACCEPTED_ENCODINGS)
-            }
-            EncodingError::Corrupt => {
-                counters.publish_malformed += 1;
-                Answer::new(400, "Bad Request").warning(error)
-            }
-        })?;
         let read = match package {
             // It need not say whose mailbox it is.
             Package::MessageSummary => {
@@ -294,8 +294,47 @@ impl Shard {
         Ok(Some(document))
     }
 
+    /// The body without its encoding, if it is of the right type; `None` without one.
+    pub(super) fn published_bytes<'a>(
+        &mut self,
+        request: &Request<'_, 'a>,
+        event: EventName,
+    ) -> Result<Option<Cow<'a, [u8]>>, Answer> {
+        let body = request.basics.body;
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let counters = &mut self.stats.counters;
+        if !body.is(event.media_type()) {
+            counters.publish_unsupported += 1;
+            let answer = Answer::new(415, "Unsupported Media Type");
+            return Err(answer.with("Accept", event.media_type()));
+        }
+        let limits = &self.config.limits;
+        let bytes = body.decode(limits.publication_bytes_max).map_err(|error| match error {
+            EncodingError::TooLarge { .. } => {
+                counters.publish_oversized += 1;
+                Answer::new(413, "Request Entity Too Large").warning(error)
+            }
+            EncodingError::UnknownEncoding => {
+                counters.publish_unsupported += 1;
+                let answer = Answer::new(415, "Unsupported Media Type");
+                answer.with("Accept-Encoding", ACCEPTED_ENCODINGS)
+            }
+            EncodingError::Corrupt => {
+                counters.publish_malformed += 1;
+                Answer::new(400, "Bad Request").warning(error)
+            }
+        })?;
+        Ok(Some(bytes))
+    }
+
     /// Whether there is room for one more publication.
-    fn check_room(&mut self, request: &Request<'_, '_>, key: &SourceKey) -> Result<(), Outcome> {
+    pub(super) fn check_room(
+        &mut self,
+        request: &Request<'_, '_>,
+        key: &SourceKey,
+    ) -> Result<(), Outcome> {
         let limits = &self.config.limits;
         let source = request.flow.peer.ip().to_canonical();
         let publications = &self.publications;
@@ -326,185 +365,6 @@ impl Shard {
             }
             other => Err(other),
         }
-    }
-
-    /// A new publication. One with `Expires: 0` is shown for a second: what is not shown at all
-    /// could as well not be said.
-    fn begin_publication(
-        &mut self,
-        offered: &Offered,
-        document: Document,
-        (endpoint, source): (Arc<str>, std::net::IpAddr),
-        wanted_s: u32,
-        now: Time,
-        out: &mut Outputs,
-    ) -> Published {
-        let entity_tag = self.new_entity_tag(now);
-        let expires_at_s = (now.as_secs_ceil() + u64::from(wanted_s.max(1))) as u32;
-        self.stats.counters.publication_created += 1;
-        let slot = self.publications.insert(Publication {
-            key: offered.key.clone(),
-            package: offered.package,
-            entity_tag,
-            id: self.rng.u64(..),
-            endpoint,
-            source,
-            expires_at_s,
-            armed_at_s: 0,
-            said: entity_tag.serial,
-            is_fleeting: wanted_s == 0,
-            document,
-        });
-        self.keep_publication(slot, out);
-        self.supersede(slot, out);
-        Published { entity_tag, expires_s: wanted_s }
-    }
-
-    /// A refresh, or another document.
-    fn renew(
-        &mut self,
-        slot: u32,
-        document: Option<Document>,
-        endpoint: Arc<str>,
-        wanted_s: u32,
-        now: Time,
-        out: &mut Outputs,
-    ) -> Published {
-        let entity_tag = self.new_entity_tag(now);
-        let counters = &mut self.stats.counters;
-        match document {
-            None => counters.publication_refreshed += 1,
-            Some(_) => counters.publication_modified += 1,
-        }
-        if let Some(publication) = self.publications.get_mut(slot) {
-            publication.entity_tag = entity_tag;
-            publication.endpoint = endpoint;
-            if let Some(document) = document {
-                publication.document = document;
-                publication.said = entity_tag.serial;
-            }
-        }
-        let expires_at_s = (now.as_secs_ceil() + u64::from(wanted_s)) as u32;
-        self.publications.set_expiry(slot, expires_at_s);
-        self.keep_publication(slot, out);
-        self.supersede(slot, out);
-        Published { entity_tag, expires_s: wanted_s }
-    }
-
-    /// Other publications of the same observer let go of calls that this one knows better.
-    fn supersede(&mut self, slot: u32, out: &mut Outputs) {
-        let Some(newest) = self.publications.get(slot) else { return };
-        let Document::Dialogs(calls) = &newest.document else { return };
-        let mut left = Vec::new();
-        for &other in self.publications.of(&newest.key).iter().filter(|&&other| other != slot) {
-            let other_one = self.publications.get(other);
-            let other_one = other_one.filter(|one| one.endpoint == newest.endpoint);
-            if let Some(Document::Dialogs(older)) = other_one.map(|one| &one.document) {
-                left.extend(calls::left_of(older, calls).map(|calls| (other, calls)));
-            }
-        }
-        for (other, calls) in left {
-            if let Some(publication) = self.publications.get_mut(other) {
-                publication.document = Document::Dialogs(calls);
-                self.keep_publication(other, out);
-            }
-        }
-    }
-
-    fn new_entity_tag(&mut self, now: Time) -> EntityTag {
-        let unix_ms = self.unix_at_zero_ms.saturating_add(now.as_nanos() / 1_000_000);
-        EntityTag { serial: self.publications.next_serial(unix_ms), random: self.rng.u64(..) }
-    }
-
-    /// Forgets a publication and its record; its presentity is to be added up again.
-    pub(super) fn drop_publication(&mut self, slot: u32, out: &mut Outputs) -> Option<SourceKey> {
-        self.forget_publication(slot, out);
-        self.publications.remove(slot).map(|publication| publication.key)
-    }
-
-    /// Publications that run out, and those a new configuration does not allow any more.
-    pub(crate) fn on_publications(&mut self, now: Time, out: &mut Outputs) {
-        let mut visits_left = VISITS_PER_TURN_MAX;
-        while let Some(slot) = self.publications.pop_expired(now, &mut visits_left) {
-            self.stats.counters.publication_expired += 1;
-            if let Some(key) = self.drop_publication(slot, out) {
-                self.recompose(&key, now, out);
-            }
-        }
-        for _ in 0..VISITS_PER_TURN_MAX {
-            let Some(slot) = self.publications.unchecked.pop_front() else { return };
-            let Some(publication) = self.publications.get(slot) else { continue };
-            let key = publication.key.clone();
-            if !self.publications.is_publisher(key.0, &publication.endpoint) {
-                self.stats.counters.publication_ended += 1;
-                self.drop_publication(slot, out);
-            }
-            // What watchers may learn can have changed, too.
-            self.recompose(&key, now, out);
-        }
-    }
-
-    /// Adds the publications of a presentity up again, and tells who hints at it.
-    pub(super) fn recompose(&mut self, key: &SourceKey, now: Time, out: &mut Outputs) {
-        let slots = self.publications.of(key);
-        let mut held: Vec<&Publication> =
-            slots.iter().filter_map(|slot| self.publications.get(*slot)).collect();
-        held.sort_unstable_by_key(|publication| std::cmp::Reverse(publication.said));
-        let rule = self.config.tenants.get(usize::from(key.0.0)).and_then(|t| t.publications);
-        let details = rule.unwrap_or_default().call_details;
-        let composed = compose(held.iter().map(|publication| &publication.document), details);
-        let count_max = self.config.limits.source_count_max;
-        let Some(source) = self.sources.get_or_insert(key.clone(), count_max) else {
-            self.stats.counters.command_refused += 1;
-            return;
-        };
-        let presence = composed.presence.map(|presence| (presence, Arc::from("")));
-        let has_changed = (source.device != composed.device, source.presence != presence);
-        let have_calls_changed = source.calls != composed.calls;
-        let have_messages_changed = source.messages.as_deref() != composed.messages.as_ref();
-        (source.device, source.presence) = (composed.device, presence);
-        (source.calls, source.messages) = (composed.calls, composed.messages.map(Box::new));
-        let (told, attached) = (source.state(), source.attached.clone());
-        self.sources.release(key);
-        if has_changed == (false, false) && !have_calls_changed && !have_messages_changed {
-            self.stats.counters.source_repeated += 1;
-            return;
-        }
-        self.stats.counters.source_changed += 1;
-        self.tell_listeners(key, has_changed, &told, out);
-        self.tell(&attached, told, now, out);
-    }
-
-    pub(crate) fn tell_listeners(
-        &self,
-        (tenant, name): &(TenantId, Arc<str>),
-        (device, presence): (bool, bool),
-        told: &crate::mesh::SourceState,
-        out: &mut Outputs,
-    ) {
-        if !self.listens {
-            return;
-        }
-        if device {
-            let initial = || self.config.providers.initial_device(name);
-            let state = told.device.unwrap_or_else(initial);
-            let device = Arc::clone(name);
-            out.events.push(Event::DeviceStateChange { tenant: *tenant, device, state });
-        }
-        if presence {
-            let (presentity, presence) =
-                (Arc::clone(name), told.presence.clone().unwrap_or_default());
-            out.events.push(Event::PresenceStateChange { tenant: *tenant, presentity, presence });
-        }
-    }
-}
-
-/// The one type of documents a package's publications have.
-const fn media_type(package: Package) -> &'static str {
-    match package {
-        Package::Presence => "application/pidf+xml",
-        Package::Dialog => "application/dialog-info+xml",
-        Package::MessageSummary => "application/simple-message-summary",
     }
 }
 

@@ -24,6 +24,7 @@ impl Publisher {
     pub(super) fn new(host: u8, exten: &str, event: &str) -> Self {
         let content_type = match event {
             "dialog" => "application/dialog-info+xml",
+            "asterisk-devicestate" | "asterisk-mwi" => "application/json",
             "message-summary" => "application/simple-message-summary",
             _ => "application/pidf+xml",
         };
@@ -60,7 +61,7 @@ impl Publisher {
         let length = body.len();
         format!(
             "PUBLISH sip:{exten}@{SERVER} SIP/2.0\r\n\
-             Via: SIP/2.0/UDP {address};branch=z9hG4bK-{exten}-{cseq};rport\r\nMax-Forwards: 70\r\n\
+             Via: SIP/2.0/UDP {address};branch=z9hG4bK-{exten}-{event}-{cseq};rport\r\nMax-Forwards: 70\r\n\
              From: <sip:{from_user}@{SERVER}>;tag=t{address}\r\nTo: <sip:{exten}@{SERVER}>\r\n\
              Call-ID: pub-{address}-{exten}-{event}\r\nCSeq: {cseq} PUBLISH\r\n{event_line}{if_match}{expires}{extra}\
              {content_type}Content-Length: {length}\r\n\r\n{body}"
