@@ -11,6 +11,7 @@ mod acl;
 pub mod asterisk;
 mod build;
 pub mod example;
+mod feeds;
 mod lists;
 mod load;
 mod mailboxes;

@@ -9,6 +9,7 @@
 //! `reference/ami.md` sections 1 and 3.
 
 mod extensions;
+mod feeds;
 mod lists;
 mod mailboxes;
 mod manager;

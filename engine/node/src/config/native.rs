@@ -27,6 +27,7 @@
 //! ```
 
 mod endpoints;
+mod feeds;
 mod file;
 mod hints;
 mod limits;
@@ -147,6 +148,7 @@ impl Native<'_> {
         self.list_ranges(file.list_range);
         self.endpoints(file.endpoint, dialect);
         self.mailboxes(&file.mailbox);
+        self.feeds(&file.feed);
         self.listen(file.listen);
         self.limits(file.limits);
         // Relative to the file that names it, wherever the node was started.

@@ -2,6 +2,7 @@
 
 mod asterisk;
 mod auth;
+mod feeds;
 mod lists;
 mod mailboxes;
 mod mirrors;

@@ -45,6 +45,9 @@ impl Options {
 
 const MWI: &str = "phones are not told of messages unasked: they must subscribe to message-summary";
 
+const NO_ANSWER: &str = "a server that asks to be told everything again is not: states are not \
+                         published from here";
+
 const OPEN_ACL: &str = "this address rule is not enforced: say in type=identify which addresses an \
                         endpoint has";
 
@@ -265,6 +268,20 @@ pub(super) const AOR: Options = Options {
     used: &["mailboxes", "voicemail_extension"],
     silent: &["*"],
     reasons: &[],
+};
+
+pub(super) const INBOUND_PUBLICATION: Options = Options {
+    kind: "an inbound publication",
+    used: &["endpoint", "event_asterisk-devicestate", "event_asterisk-mwi"],
+    silent: &[],
+    reasons: &[("event_*", "servers publish asterisk-devicestate and asterisk-mwi; ignored")],
+};
+
+pub(super) const ASTERISK_PUBLICATION: Options = Options {
+    kind: "an asterisk-publication",
+    used: &["device_state", "device_state_filter", "mailbox_state", "mailbox_state_filter"],
+    silent: &[],
+    reasons: &[("devicestate_publish", NO_ANSWER), ("mailboxstate_publish", NO_ANSWER)],
 };
 
 pub(super) const SYSTEM: Options = Options {

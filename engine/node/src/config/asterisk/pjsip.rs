@@ -16,7 +16,7 @@ use super::super::load::SIP_PORT;
 use super::super::problem::Problems;
 use super::super::{Listen, acl};
 use super::section::{Entry, Section};
-use super::{lists, mailboxes, options};
+use super::{feeds, lists, mailboxes, options};
 
 /// Realm of a challenge unless configured; Asterisk's own.
 const REALM: &str = "asterisk";
@@ -27,15 +27,19 @@ const IDENTIFIER_ORDER: [&str; 3] = ["ip", "username", "anonymous"];
 /// The extension to call for messages, where an address of record names none.
 const VOICEMAIL_EXTENSION: &str = "default_voicemail_extension";
 
+/// A name to which other servers publish.
+const INBOUND_PUBLICATION: &str = "inbound-publication";
+
+/// What is taken of what they publish.
+const ASTERISK_PUBLICATION: &str = "asterisk-publication";
+
 /// Kinds of section that are passed over, with what that means where it means something.
-const OTHER_TYPES: [(&str, &str); 12] = [
+const OTHER_TYPES: [(&str, &str); 10] = [
     ("contact", ""),
     ("domain_alias", ""),
     ("phoneprov", ""),
     ("registration", ""),
     ("outbound-publish", "states are not published to other servers from here; ignored"),
-    ("inbound-publication", "states are not taken from PUBLISH as configured here; ignored"),
-    ("asterisk-publication", "states are not exchanged with other servers from here; ignored"),
     ("publication-resource", ""),
     ("acl", "this address rule is not enforced: endpoints are found by type=identify"),
     ("keepalive", ""),
@@ -80,6 +84,9 @@ pub(super) fn load(sections: &[Section], tenant: TenantId, draft: &mut Draft) {
     let default_extension = default_extension.rfind(|extension| !extension.is_empty());
     let (aors, endpoints): (Vec<_>, Vec<_>) = (of("aor").collect(), of("endpoint").collect());
     mailboxes::load(&aors, &endpoints, default_extension, tenant, draft);
+    let inbound: Vec<_> = of(INBOUND_PUBLICATION).collect();
+    let publications: Vec<_> = of(ASTERISK_PUBLICATION).collect();
+    feeds::load(&inbound, &publications, tenant, draft);
     of("resource_list").for_each(|section| lists::list(section, tenant, draft));
     others(&typed, draft);
     // A device of an endpoint that is not configured does not exist.
@@ -91,8 +98,18 @@ pub(super) fn load(sections: &[Section], tenant: TenantId, draft: &mut Draft) {
 type Auths<'a> = BTreeMap<Arc<str>, &'a Section>;
 
 fn others(typed: &[(&str, &Section)], draft: &mut Draft) {
-    const READ: [&str; 8] =
-        ["global", "system", "transport", "auth", "aor", "endpoint", "identify", "resource_list"];
+    const READ: [&str; 10] = [
+        "global",
+        "system",
+        "transport",
+        "auth",
+        "aor",
+        "endpoint",
+        "identify",
+        "resource_list",
+        INBOUND_PUBLICATION,
+        ASTERISK_PUBLICATION,
+    ];
     for (kind, section) in typed {
         if READ.iter().any(|known| kind.eq_ignore_ascii_case(known)) {
             continue;

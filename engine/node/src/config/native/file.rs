@@ -30,6 +30,7 @@ pub(super) struct File {
     pub(super) pattern: Vec<Spanned<Pattern>>,
     pub(super) list: Vec<Spanned<List>>,
     pub(super) mailbox: Vec<Spanned<Mailbox>>,
+    pub(super) feed: Vec<Spanned<Feed>>,
     pub(super) list_range: Vec<Spanned<ListRange>>,
     pub(super) mirror: Vec<Spanned<Mirror>>,
     pub(super) ami: Option<Ami>,
@@ -272,6 +273,23 @@ pub(super) struct Mailbox {
     pub(super) endpoints: Vec<Spanned<String>>,
 }
 
+/// A name to which other servers publish their states.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Feed {
+    pub(super) tenant: Option<Spanned<String>>,
+    /// The user part they publish to.
+    pub(super) name: Spanned<String>,
+    /// Only this endpoint may.
+    pub(super) endpoint: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) devices: bool,
+    pub(super) device_filter: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) mailboxes: bool,
+    pub(super) mailbox_filter: Option<Spanned<String>>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct List {
@@ -404,6 +422,7 @@ pub(super) struct Limits {
     pub(super) publication_per_source_max: Option<Spanned<u32>>,
     pub(super) publication_per_presentity_max: Option<Spanned<u32>>,
     pub(super) publication_bytes_max: Option<Spanned<u32>>,
+    pub(super) publication_told_max: Option<Spanned<u32>>,
     pub(super) publication_expires_min_s: Option<Spanned<u32>>,
     pub(super) publication_expires_max_s: Option<Spanned<u32>>,
     pub(super) publication_expires_default_s: Option<Spanned<u32>>,

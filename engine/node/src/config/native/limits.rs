@@ -31,9 +31,10 @@ impl Native<'_> {
         for (value, limit) in counts {
             *limit = self.positive(value.as_ref()).unwrap_or(*limit);
         }
-        let sizes: [(Option<Spanned<u32>>, &mut usize); 17] = [
+        let sizes: [(Option<Spanned<u32>>, &mut usize); 18] = [
             (file.publication_per_presentity_max, &mut limits.publication_per_presentity_max),
             (file.publication_bytes_max, &mut limits.publication_bytes_max),
+            (file.publication_told_max, &mut limits.publication_told_max),
             (file.view_count_max, &mut limits.view_count_max),
             (file.notify_per_turn_max, &mut limits.notify_per_turn_max),
             (file.transaction_count_max, &mut limits.transaction_count_max),

@@ -20,15 +20,15 @@ Resource: <Resource/Event.................................................>
 ===========================================================================\n\n";
 
 pub(super) async fn list(node: &Node, tenant: TenantId, count: usize) -> Result<String, Failure> {
-    let (rows, total) = rows(node, tenant, None, count.min(ROW_COUNT_MAX)).await?;
+    let (rows, total) = rows_of(node, tenant, None, count.min(ROW_COUNT_MAX)).await?;
     let mut text = format!(
-        "{:<24} {:<10} {:<20} {:<24} {:>7}  {}\n",
+        "{:<24} {:<20} {:<20} {:<24} {:>7}  {}\n",
         "Extension", "Event", "Endpoint", "From", "Expires", "Says"
     );
     for row in rows.iter().take(count) {
         let _ = writeln!(
             text,
-            "{:<24} {:<10} {:<20} {:<24} {:>7}  {}",
+            "{:<24} {:<20} {:<20} {:<24} {:>7}  {}",
             one_line(exten(row)),
             row.event,
             one_line(&row.endpoint),
@@ -42,7 +42,7 @@ pub(super) async fn list(node: &Node, tenant: TenantId, count: usize) -> Result<
 }
 
 pub(super) async fn pjsip_list(node: &Node, tenant: TenantId) -> Result<String, Failure> {
-    let (rows, total) = rows(node, tenant, None, ROW_COUNT_MAX).await?;
+    let (rows, total) = rows_of(node, tenant, None, ROW_COUNT_MAX).await?;
     let mut text = String::from(PJSIP_HEADING);
     for row in rows {
         let _ = write!(
@@ -63,8 +63,12 @@ pub(super) async fn pjsip_show(
     tenant: TenantId,
     name: &str,
 ) -> Result<String, Failure> {
-    let presentity: Arc<str> = format!("Publication:{name}").into();
-    let (rows, _) = rows(node, tenant, Some(presentity), ROW_COUNT_MAX).await?;
+    // What servers publish to has a name like an extension.
+    let mut rows = Vec::new();
+    for label in ["Publication", "Feed"] {
+        let presentity = format!("{label}:{name}").into();
+        rows.extend(rows_of(node, tenant, Some(presentity), ROW_COUNT_MAX).await?.0);
+    }
     if rows.is_empty() {
         let text = format!("There is no publication about '{}'", one_line(name));
         return Err(Failure::Because(text));
@@ -99,11 +103,12 @@ fn says(row: &PublicationRow) -> String {
         let MessageCounts { new, old, .. } = messages.counts;
         format!("{new} new and {old} old messages")
     });
-    let said: Vec<String> = [device, presence, messages].into_iter().flatten().collect();
+    let server = row.server.map(|(id, count)| format!("{id}: {count} states"));
+    let said: Vec<String> = [device, presence, messages, server].into_iter().flatten().collect();
     if said.is_empty() { "nothing".to_owned() } else { said.join(", ") }
 }
 
-async fn rows(
+async fn rows_of(
     node: &Node,
     tenant: TenantId,
     presentity: Option<Arc<str>>,
