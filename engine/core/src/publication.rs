@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 pub(crate) use document::Document;
 use document::compose;
 
-pub(crate) use keep::{KIND_PUBLICATION, KIND_TOLD};
+pub(crate) use keep::{KIND_PUBLICATION, KIND_TOLD, Restored};
 pub(crate) use publish::Published;
 
 use crate::Time;
@@ -159,8 +159,8 @@ pub(crate) struct Publications {
     publishers: hashbrown::HashSet<(TenantId, Arc<str>), ahash::RandomState>,
     wheel: Wheel,
     last_serial: u64,
-    /// Publications of servers put back after a restart, by id.
-    restored: hashbrown::HashMap<u64, u32, ahash::RandomState>,
+    /// Publications of servers as the store had them, by id.
+    restored: hashbrown::HashMap<u64, Restored, ahash::RandomState>,
     /// Slots that a new configuration has yet to look at.
     pub(crate) unchecked: VecDeque<u32>,
 }
@@ -238,14 +238,13 @@ impl Publications {
         self.of(key).iter().find(is_it).copied()
     }
 
-    /// A publication of a server that was put back.
-    pub(crate) fn restored(&self, id: u64) -> Option<u32> {
-        let slot = *self.restored.get(&id)?;
-        self.slab.get(slot).filter(|publication| publication.id == id).map(|_| slot)
+    /// What became of a server's publication that was kept.
+    pub(crate) fn restored(&self, id: u64) -> Option<Restored> {
+        self.restored.get(&id).copied()
     }
 
-    pub(crate) fn remember_restored(&mut self, id: u64, slot: u32) {
-        self.restored.insert(id, slot);
+    pub(crate) fn remember_restored(&mut self, id: u64, restored: Restored) {
+        self.restored.insert(id, restored);
     }
 
     /// A number that rises with every call, and over restarts: time, and a count within it.

@@ -20,8 +20,22 @@ use crate::{Outputs, Shard, Time};
 /// First byte of the key: event state.
 pub(crate) const KIND_PUBLICATION: u8 = b'E';
 
-/// First byte of the key: what a server has told of one source.
-pub(crate) const KIND_TOLD: u8 = b'T';
+/// First byte of the key: what a server has told of one source. After its publication, and before
+/// the subscriptions.
+pub(crate) const KIND_TOLD: u8 = b'F';
+
+/// What became of a kept publication of a server, for what it has told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Restored {
+    /// This shard keeps it, in this slot.
+    Here(u32),
+    /// Another shard does.
+    Elsewhere(EntityId),
+    /// It is this shard's, which has no room for it any more.
+    Dropped(EntityId),
+    /// It has run out.
+    Over,
+}
 
 /// What stands for no state.
 const NONE: u8 = u8::MAX;
@@ -50,8 +64,8 @@ impl Shard {
         }
     }
 
-    /// Puts back what a server has told of a source. The records of publications come first; where
-    /// that of this one is gone, nothing of it counts any more.
+    /// Puts back what a server has told of a source. Every shard reads every record: the owner of
+    /// the source takes the state from it, and the owner of the publication that it was told.
     pub(crate) fn restore_told(
         &mut self,
         mut key: Reader<'_>,
@@ -66,12 +80,30 @@ impl Shard {
             0 => ServerState::Device(Some(device(value.u8()?)?)),
             _ => ServerState::Mailbox(Some(read_messages(&mut value)?)),
         };
-        let slot = self.publications.restored(id)?;
-        let publication = self.publications.get_mut(slot)?;
-        let Document::Server(server) = &mut publication.document else { return None };
-        server.told.insert(Arc::clone(&source), (serial, state));
-        let server = server.id;
-        self.tell_of_server((tenant, source), server, state, now, out);
+        let is_ours = self.placement.shard_of_source(tenant, &source) == self.id;
+        let server = match self.publications.restored(id)? {
+            Restored::Here(slot) => {
+                let publication = self.publications.get_mut(slot)?;
+                let Document::Server(server) = &mut publication.document else { return None };
+                server.told.insert(Arc::clone(&source), (serial, state));
+                server.id
+            }
+            Restored::Elsewhere(server) => server,
+            Restored::Dropped(server) => {
+                // Others took it for told.
+                self.tell_of_server((tenant, source), server, state.nothing(), now, out);
+                return None;
+            }
+            Restored::Over => {
+                if is_ours {
+                    out.records.push(Record { key: told_key(tenant, id, &source), value: None });
+                }
+                return None;
+            }
+        };
+        if is_ours {
+            self.on_server_state((tenant, source), server, state, now, out);
+        }
         Some(())
     }
 
@@ -86,30 +118,47 @@ impl Shard {
     ) -> Option<()> {
         let (tenant, id) = (TenantId(key.u16()?), key.u64()?);
         let name: Arc<str> = std::str::from_utf8(key.bytes).ok()?.into();
-        if self.placement.shard_of_source(tenant, &name) != self.id {
+        let key = (tenant, name);
+        let is_feed = feed_name(&key).is_some();
+        let is_ours = self.placement.shard_of_source(tenant, &key.1) == self.id;
+        if !is_ours && !is_feed {
             return None;
         }
         let now_ms = self.unix_at_zero_ms.saturating_add(now.as_nanos() / 1_000_000);
         let ends_ms = value.u64()?;
         if ends_ms <= now_ms {
-            out.records.push(Record { key: whole_key.into(), value: None });
+            if is_feed {
+                self.publications.remember_restored(id, Restored::Over);
+            }
+            if is_ours {
+                out.records.push(Record { key: whole_key.into(), value: None });
+            }
             return None;
         }
         let left_s = (ends_ms - now_ms).div_ceil(1000);
         let expires_at_s = (now.as_secs_ceil() + left_s) as u32;
-        let key = (tenant, name);
         let publication = read(&mut value, key.clone(), id, expires_at_s)?;
         let limits = &self.config.limits;
         let has_room = self.publications.len() < limits.publication_count_max
             && self.publications.of(&key).len() < limits.publication_per_presentity_max;
-        if !has_room || !self.may_stay(&publication) {
+        if !self.may_stay(&publication) {
+            return None;
+        }
+        if let Document::Server(server) = &publication.document
+            && !(is_ours && has_room)
+        {
+            let of = if is_ours { Restored::Dropped } else { Restored::Elsewhere };
+            self.publications.remember_restored(id, of(server.id));
+            return None;
+        }
+        if !has_room {
             return None;
         }
         self.publications.next_serial(publication.entity_tag.serial >> 16);
         let slot = self.publications.insert(publication);
-        match feed_name(&key) {
-            Some(_) => self.publications.remember_restored(id, slot),
-            None => self.recompose(&key, now, out),
+        match is_feed {
+            true => self.publications.remember_restored(id, Restored::Here(slot)),
+            false => self.recompose(&key, now, out),
         }
         Some(())
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lampfield_core::command::{Command, Event};
 use lampfield_core::config::{Config, Dialect};
 use lampfield_core::feed::{Feed, FeedRules, Feeds, NameFilter};
+use lampfield_core::record::Record;
 use lampfield_core::state::DeviceState;
 use lampfield_wire::HeaderName;
 
@@ -150,26 +151,35 @@ fn mailboxes_of_servers_reach_phones_and_lamps() {
 
 #[test]
 fn what_servers_told_survives_a_restart() {
-    let mut world = world(2);
-    let mut lamp = Phone::new(9, "lamp1").watching_dialogs();
-    lamp.subscribe(&mut world, Some(3600));
-    let mut a = server(100, DEVICES);
-    a.publish(&mut world, Some(600), &device(1, "Custom:lamp1", "RINGING"));
-    a.publish(&mut world, Some(600), &device(1, "Custom:lamp2", "INUSE"));
-    server(101, DEVICES).publish(&mut world, Some(20), &device(2, "Custom:lamp1", "INUSE"));
-    lamp.listen(&mut world);
-    let records = kept(&world);
-    let mut world = World::with(3, meshed(Dialect::Rfc), 100_000);
-    records.into_iter().for_each(|record| world.command(&Command::Restore(record)));
-    world.run();
-    assert_eq!(shows(&lamp.listen(&mut world)), "early", "the other server is long gone");
-    let answer = a.publish(&mut world, Some(600), &device(1, "Custom:lamp1", "INUSE"));
-    assert_eq!(answer.status(), 200, "its entity-tag is known");
-    assert_eq!(shows(&lamp.listen(&mut world)), "confirmed");
-    a.publish(&mut world, Some(0), "");
-    assert_eq!(shows(&lamp.listen(&mut world)), "terminated");
-    let left: Vec<u8> = kept(&world).iter().map(|record| record.key[0]).collect();
-    assert!(!left.contains(&b'E') && !left.contains(&b'T'), "{left:?}");
+    for shard_count in [1, 2, 3, 5] {
+        let mut world = world(2);
+        let mut lamp = Phone::new(9, "lamp1").watching_dialogs();
+        lamp.subscribe(&mut world, Some(3600));
+        let mut a = server(100, DEVICES);
+        a.publish(&mut world, Some(600), &device(1, "Custom:lamp1", "RINGING"));
+        a.publish(&mut world, Some(600), &device(1, "Custom:lamp2", "INUSE"));
+        server(101, DEVICES).publish(&mut world, Some(20), &device(2, "Custom:lamp1", "INUSE"));
+        lamp.listen(&mut world);
+        let before = kept(&world);
+        let mut world = World::with(shard_count, meshed(Dialect::Rfc), 100_000);
+        before.iter().for_each(|record| world.command(&Command::Restore(record.clone())));
+        world.run();
+        let got = lamp.listen(&mut world);
+        assert_eq!((got.len(), shows(&got)), (1, "early"), "the other server is long gone");
+        let answer = a.publish(&mut world, Some(600), &device(1, "Custom:lamp1", "INUSE"));
+        assert_eq!(answer.status(), 200, "its entity-tag is known");
+        assert_eq!(shows(&lamp.listen(&mut world)), "confirmed");
+        a.publish(&mut world, Some(0), "");
+        assert_eq!(shows(&lamp.listen(&mut world)), "terminated");
+        // Nothing of either is in the store any more.
+        let forgotten = |record: &Record| {
+            world.records.iter().any(|new| new.key == record.key && new.value.is_none())
+        };
+        let of_servers = || before.iter().filter(|record| matches!(record.key[0], b'E' | b'F'));
+        assert_eq!(of_servers().count(), 5);
+        assert!(of_servers().all(forgotten));
+        assert!(kept(&world).iter().all(|record| !matches!(record.key[0], b'E' | b'F')));
+    }
 }
 
 #[test]
