@@ -18,7 +18,7 @@ use crate::dialplan::{Found, Hint};
 use crate::extension::{ExtensionId, GroupView};
 use crate::layout::{self, KeptSubscription, LAYOUT, Reader, Writer};
 use crate::pace::{Pace, gap_of_event};
-use crate::placement::TenantId;
+use crate::placement::{ShardId, TenantId};
 use crate::publication::{KIND_PUBLICATION, KIND_TOLD};
 use crate::record::Record;
 use crate::source::SourceKey;
@@ -170,22 +170,43 @@ impl Shard {
     }
 
     /// Takes back a record of an earlier run. Records of other shards, and of things that are no
-    /// longer configured, are left alone.
+    /// longer configured, are left alone; what cannot be read, or finds no room, is counted.
     pub(crate) fn restore(&mut self, record: &Record, now: Time, out: &mut Outputs) {
         let Some(value) = &record.value else { return };
         let mut key = Reader::new(&record.key);
-        let Some((layout, value)) = layout::open(value) else { return };
-        match key.u8() {
-            Some(kind @ (KIND_DEVICE | KIND_PRESENCE | KIND_MAILBOX)) => {
+        let kind = key.u8();
+        let restored = layout::open(value).and_then(|(layout, value)| match kind? {
+            kind @ (KIND_DEVICE | KIND_PRESENCE | KIND_MAILBOX) => {
                 self.restore_source(kind, key, value, now, out)
             }
-            Some(KIND_PUBLICATION) => self.restore_publication(&record.key, key, value, now, out),
-            Some(KIND_TOLD) => self.restore_told(key, value, now, out),
-            Some(kind @ (KIND_SUBSCRIPTION | KIND_LIST)) => {
+            KIND_PUBLICATION => self.restore_publication(&record.key, key, value, now, out),
+            KIND_TOLD => self.restore_told(key, value, now, out),
+            kind @ (KIND_SUBSCRIPTION | KIND_LIST) => {
                 self.restore_subscription(kind, key, (layout, value), now, out)
             }
             _ => None,
+        });
+        if restored.is_none() && self.owner_of_record(&record.key) == self.id {
+            self.stats.counters.record_lost += 1;
+        }
+    }
+
+    /// The one shard that counts a record as lost: whose it is, or the first if nobody can tell.
+    fn owner_of_record(&self, key: &[u8]) -> ShardId {
+        let mut key = Reader::new(key);
+        let mut owner = || {
+            let kind = key.u8()?;
+            if matches!(kind, KIND_SUBSCRIPTION | KIND_LIST) {
+                return Some(self.placement.shard_of_partition(key.u16()?));
+            }
+            let tenant = TenantId(key.u16()?);
+            if matches!(kind, KIND_PUBLICATION | KIND_TOLD) {
+                key.u64()?;
+            }
+            let name = std::str::from_utf8(key.bytes).ok()?;
+            Some(self.placement.shard_of_source(tenant, name))
         };
+        owner().unwrap_or_default()
     }
 
     fn restore_source(
@@ -203,7 +224,7 @@ impl Shard {
             self.auto_hint(tenant, &name, false, now, out);
         }
         if self.placement.shard_of_source(tenant, &name) != self.id {
-            return None;
+            return Some(());
         }
         let count_max = self.config.limits.source_count_max;
         let source = self.sources.get_or_insert((tenant, name), count_max)?;
@@ -236,7 +257,7 @@ impl Shard {
     ) -> Option<()> {
         let tag = Tag { partition: key.u16()?, slot: key.u32()?, check: key.u32()? };
         if self.placement.shard_of_partition(tag.partition) != self.id {
-            return None;
+            return Some(());
         }
         let mut kept = KeptSubscription::read(layout, &mut value)?;
         let now_ms = self.unix_at_zero_ms + now.as_nanos() / 1_000_000;
@@ -250,7 +271,7 @@ impl Shard {
         if kept.ends_ms <= now_ms {
             // It ran out, as its watcher knows: the store need not keep it.
             out.records.push(Record { key: dialog_key(kind, tag), value: None });
-            return None;
+            return Some(());
         }
         match kind {
             KIND_LIST => self.restore_list(tag, &kept, value, now, out),

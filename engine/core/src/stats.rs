@@ -116,6 +116,8 @@ counters! {
     publish_refresh_wanted,
     /// PUBLISHes refused because a limit of publications was reached (503).
     publish_shed,
+    /// Records of the store that were not put back at the start: unreadable, or without room.
+    record_lost,
     /// NOTIFYs sent first time.
     notify_sent,
     /// NOTIFYs of lists that showed all members.

@@ -81,7 +81,8 @@ impl Shard {
             _ => ServerState::Mailbox(Some(read_messages(&mut value)?)),
         };
         let is_ours = self.placement.shard_of_source(tenant, &source) == self.id;
-        let server = match self.publications.restored(id)? {
+        let Some(restored) = self.publications.restored(id) else { return Some(()) };
+        let server = match restored {
             Restored::Here(slot) => {
                 let publication = self.publications.get_mut(slot)?;
                 let Document::Server(server) = &mut publication.document else { return None };
@@ -92,13 +93,13 @@ impl Shard {
             Restored::Dropped(server) => {
                 // Others took it for told.
                 self.tell_of_server((tenant, source), server, state.nothing(), now, out);
-                return None;
+                return Some(());
             }
             Restored::Over => {
                 if is_ours {
                     out.records.push(Record { key: told_key(tenant, id, &source), value: None });
                 }
-                return None;
+                return Some(());
             }
         };
         if is_ours {
@@ -122,7 +123,7 @@ impl Shard {
         let is_feed = feed_name(&key).is_some();
         let is_ours = self.placement.shard_of_source(tenant, &key.1) == self.id;
         if !is_ours && !is_feed {
-            return None;
+            return Some(());
         }
         let now_ms = self.unix_at_zero_ms.saturating_add(now.as_nanos() / 1_000_000);
         let ends_ms = value.u64()?;
@@ -133,7 +134,7 @@ impl Shard {
             if is_ours {
                 out.records.push(Record { key: whole_key.into(), value: None });
             }
-            return None;
+            return Some(());
         }
         let left_s = (ends_ms - now_ms).div_ceil(1000);
         let expires_at_s = (now.as_secs_ceil() + left_s) as u32;
@@ -142,7 +143,7 @@ impl Shard {
         let has_room = self.publications.len() < limits.publication_count_max
             && self.publications.of(&key).len() < limits.publication_per_presentity_max;
         if !self.may_stay(&publication) {
-            return None;
+            return Some(());
         }
         if let Document::Server(server) = &publication.document
             && !(is_ours && has_room)

@@ -431,7 +431,12 @@ fn records_of_publications_that_make_no_sense_are_left_alone() {
         world.command(&Command::Restore(cut));
     }
     let before = world.stats(|s| s.publication_count);
+    // One of a newer version, or of nobody's making.
+    world.command(&Command::Restore(Record { key: [b'?', 1][..].into(), ..whole.clone() }));
+    let lost = (value.len() + whole.key.len() + 1) as u64 - before;
+    assert_eq!(counters(&world, "record_lost"), lost);
     world.command(&Command::Restore(whole));
+    assert_eq!(counters(&world, "record_lost"), lost);
     assert_eq!(world.stats(|s| s.publication_count), before + 1);
 }
 

@@ -166,6 +166,7 @@ fn what_servers_told_survives_a_restart() {
         world.run();
         let got = lamp.listen(&mut world);
         assert_eq!((got.len(), shows(&got)), (1, "early"), "the other server is long gone");
+        assert_eq!(counters(&world, "record_lost"), 0);
         let answer = a.publish(&mut world, Some(600), &device(1, "Custom:lamp1", "INUSE"));
         assert_eq!(answer.status(), 200, "its entity-tag is known");
         assert_eq!(shows(&lamp.listen(&mut world)), "confirmed");
