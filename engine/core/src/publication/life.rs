@@ -46,15 +46,7 @@ impl Shard {
         (slot, Published { entity_tag, expires_s: wanted_s })
     }
 
-    pub(super) const fn count_renewed(&mut self, is_modified: bool) {
-        let counters = &mut self.stats.counters;
-        match is_modified {
-            true => counters.publication_modified += 1,
-            false => counters.publication_refreshed += 1,
-        }
-    }
-
-    /// A refresh, or another document.
+    /// A refresh, or another document. What a server had told before stays beside what it tells now.
     pub(super) fn renew(
         &mut self,
         slot: u32,
@@ -65,10 +57,15 @@ impl Shard {
         out: &mut Outputs,
     ) -> Published {
         let entity_tag = self.new_entity_tag(now);
+        let counters = &mut self.stats.counters;
+        match document {
+            None => counters.publication_refreshed += 1,
+            Some(_) => counters.publication_modified += 1,
+        }
         if let Some(publication) = self.publications.get_mut(slot) {
             publication.entity_tag = entity_tag;
             publication.endpoint = endpoint;
-            if let Some(document) = document {
+            if let Some(document) = document.filter(|new| !matches!(new, Document::Server(_))) {
                 publication.document = document;
                 publication.said = entity_tag.serial;
             }

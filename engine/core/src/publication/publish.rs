@@ -7,14 +7,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use lampfield_wire::{
-    ACCEPTED_ENCODINGS, DialogInfoFacts, EncodingError, HeaderName, Message, MessageSummary,
+    ACCEPTED_ENCODINGS, DialogInfoFacts, EncodingError, HeaderName, MessageSummary,
     PresenceDocument, UriParts, UserBuffer, decode_user, parse_entity_tag, split_uri,
 };
 
+use super::server::News;
 use super::{Document, EntityTag, EventName, source_name};
 use crate::admission::{self, Peer};
 use crate::config::{Dialect, PublishScope};
-use crate::flow::Flow;
 use crate::package::Package;
 use crate::respond::Answer;
 use crate::source::SourceKey;
@@ -86,22 +86,33 @@ impl Shard {
     /// Who publishes about whom, and in which package.
     fn offered(&mut self, request: &Request<'_, '_>, peer: &Peer<'_>) -> Result<Offered, Answer> {
         let (message, endpoint) = (request.message, peer.endpoint);
-        if let Some(event) = Self::event_of_server(message) {
-            return self.offered_by_server(request, peer, event);
-        }
         let rfc = endpoint.dialect == Dialect::Rfc;
-        if !endpoint.may_publish() {
+        let of_server = Self::event_of_server(message);
+        if of_server.is_none() && !endpoint.may_publish() {
             // An Asterisk has no handler for these packages.
             return Err(match rfc {
                 true => self.forbidden("this endpoint may not publish (allow_publish)"),
                 false => Answer::new(489, "Bad Event"),
             });
         }
-        self.check_proven(peer, request.flow)?;
+        // A From user proves nothing, and neither does being nobody in particular.
+        let is_proven = endpoint.auth.is_some()
+            || self.config.identify.find_by_address(request.flow.peer.ip()) == Some(peer.id);
+        if !is_proven {
+            return Err(self.forbidden("publications need credentials or a known address"));
+        }
         admission::check_require(message, rfc)?;
-        let uri = self.publish_uri(message)?;
+        let uri = message.request_uri().unwrap_or_default();
+        if uri.len() > self.config.limits.request_uri_bytes_max {
+            return Err(Answer::new(414, "Request-URI Too Long"));
+        }
+        let uri = split_uri(uri).ok().filter(UriParts::is_sip);
+        let uri = uri.ok_or_else(|| Answer::new(416, "Unsupported URI Scheme"))?;
         let mut buffer = UserBuffer::new();
         let exten = admission::exten_of(&uri, &mut buffer).unwrap_or_default();
+        if let Some(event) = of_server {
+            return self.offered_by_server(endpoint, exten, event);
+        }
         if endpoint.allow_publish == PublishScope::Own && *exten != *endpoint.name {
             return Err(self.forbidden("this endpoint publishes about itself only"));
         }
@@ -122,25 +133,6 @@ impl Shard {
         Ok(Offered { key: (endpoint.tenant, name), event: EventName::Package(package) })
     }
 
-    /// A From user proves nothing, and neither does being nobody in particular.
-    pub(super) fn check_proven(&mut self, peer: &Peer<'_>, flow: Flow) -> Result<(), Answer> {
-        let by_address = || self.config.identify.find_by_address(flow.peer.ip()) == Some(peer.id);
-        match peer.endpoint.auth.is_some() || by_address() {
-            true => Ok(()),
-            false => Err(self.forbidden("publications need credentials or a known address")),
-        }
-    }
-
-    /// Whom a PUBLISH is about.
-    pub(super) fn publish_uri<'a>(&self, message: &Message<'a>) -> Result<UriParts<'a>, Answer> {
-        let uri = message.request_uri().unwrap_or_default();
-        if uri.len() > self.config.limits.request_uri_bytes_max {
-            return Err(Answer::new(414, "Request-URI Too Long"));
-        }
-        let uri = split_uri(uri).ok().filter(UriParts::is_sip);
-        uri.ok_or_else(|| Answer::new(416, "Unsupported URI Scheme"))
-    }
-
     pub(super) fn forbidden(&mut self, why: &str) -> Answer {
         self.stats.counters.publish_forbidden += 1;
         Answer::new(403, "Forbidden").warning(why)
@@ -156,13 +148,7 @@ impl Shard {
         now: Time,
         out: &mut Outputs,
     ) -> Outcome {
-        let stored = match offered.event {
-            EventName::Package(package) => {
-                self.store_published(request, peer, (&offered, package), now, out)
-            }
-            _ => self.store_server(request, peer, &offered, now, out),
-        };
-        let published = match stored {
+        let published = match self.store_published(request, peer, &offered, now, out) {
             Ok(published) => published,
             Err(outcome) => return outcome,
         };
@@ -176,7 +162,7 @@ impl Shard {
         &mut self,
         request: &Request<'_, '_>,
         peer: &Peer<'_>,
-        (offered, package): (&Offered, Package),
+        offered: &Offered,
         now: Time,
         out: &mut Outputs,
     ) -> Result<Published, Outcome> {
@@ -190,29 +176,40 @@ impl Shard {
             self.drop_publication(slot, now, out);
             return Ok(Published { entity_tag: self.new_entity_tag(now), expires_s: 0 });
         }
-        let document = self.document_of(request, (offered, package), matched).map_err(refuse)?;
+        let (document, news) = match offered.event {
+            EventName::Package(package) => {
+                (self.document_of(request, (offered, package), matched).map_err(refuse)?, None)
+            }
+            _ => {
+                let news = self.news_of(request, offered, matched).map_err(refuse)?;
+                (news.as_ref().map(News::document), news)
+            }
+        };
         let endpoint = Arc::clone(&peer.endpoint.name);
-        match (matched, document) {
+        let (slot, published) = match (matched, document) {
             (Some(slot), document) => {
-                self.count_renewed(document.is_some());
-                Ok(self.renew(slot, document, endpoint, wanted_s, now, out))
+                self.check_told(slot, news.as_ref())?;
+                (slot, self.renew(slot, document, endpoint, wanted_s, now, out))
             }
             (None, Some(document)) => {
                 self.check_room(request, &offered.key)?;
                 let by = (endpoint, request.flow.peer.ip().to_canonical());
-                Ok(self.begin_publication(offered, document, by, wanted_s, now, out).1)
+                self.begin_publication(offered, document, by, wanted_s, now, out)
             }
-            (None, None) => Err(refuse(self.without_body())),
+            (None, None) => {
+                self.stats.counters.publish_malformed += 1;
+                let text = "neither a body nor SIP-If-Match";
+                return Err(refuse(Answer::new(400, "Invalid Request").warning(text)));
+            }
+        };
+        if let Some(news) = news {
+            self.take_news(slot, news, now, out);
         }
-    }
-
-    pub(super) fn without_body(&mut self) -> Answer {
-        self.stats.counters.publish_malformed += 1;
-        Answer::new(400, "Invalid Request").warning("neither a body nor SIP-If-Match")
+        Ok(published)
     }
 
     /// The publication that SIP-If-Match names; `None` without one.
-    pub(super) fn matched(
+    fn matched(
         &mut self,
         request: &Request<'_, '_>,
         offered: &Offered,
@@ -237,11 +234,7 @@ impl Shard {
     }
 
     /// How long the publication is to live, in seconds, within our bounds.
-    pub(super) fn wanted_s(
-        &mut self,
-        request: &Request<'_, '_>,
-        is_modify: bool,
-    ) -> Result<u32, Answer> {
+    fn wanted_s(&mut self, request: &Request<'_, '_>, is_modify: bool) -> Result<u32, Answer> {
         let limits = &self.config.limits;
         let wanted_s =
             admission::expires(request.message)?.unwrap_or(limits.publication_expires_default_s);
@@ -330,11 +323,7 @@ impl Shard {
     }
 
     /// Whether there is room for one more publication.
-    pub(super) fn check_room(
-        &mut self,
-        request: &Request<'_, '_>,
-        key: &SourceKey,
-    ) -> Result<(), Outcome> {
+    fn check_room(&mut self, request: &Request<'_, '_>, key: &SourceKey) -> Result<(), Outcome> {
         let limits = &self.config.limits;
         let source = request.flow.peer.ip().to_canonical();
         let publications = &self.publications;

@@ -14,11 +14,10 @@ use std::sync::Arc;
 use lampfield_wire::{EntityId, HeaderName, Message, ServerEvent, ServerNews};
 
 use super::keep::{keep_told, told_key};
-use super::publish::{Offered, Published};
+use super::publish::Offered;
 use super::{Document, EventName, FEED_LABEL};
-use crate::admission::{Peer, exten_of};
 use crate::command::Event;
-use crate::config::Dialect;
+use crate::config::Endpoint;
 use crate::feed::{Feed, FeedRules, Feeds};
 use crate::mailbox::{mailbox_name, mailbox_source};
 use crate::mesh::ShardMessage;
@@ -38,6 +37,21 @@ pub(crate) struct Server {
     pub(crate) told: BTreeMap<Arc<str>, (u64, ServerState)>,
 }
 
+/// What one PUBLISH of a server tells.
+#[derive(Debug)]
+pub(super) struct News {
+    event: ServerEvent,
+    /// The source it is of, and the state; `None` if the server only wants to be told.
+    told: Option<(Arc<str>, ServerState)>,
+}
+
+impl News {
+    /// The document of the publication it begins.
+    pub(super) fn document(&self) -> Document {
+        Document::Server(Box::new(Server { id: self.event.server, told: BTreeMap::new() }))
+    }
+}
+
 impl Shard {
     /// Whether a PUBLISH is a server's.
     pub(super) fn event_of_server(message: &Message<'_>) -> Option<EventName> {
@@ -49,18 +63,11 @@ impl Shard {
     /// What a server publishes to, if it may.
     pub(super) fn offered_by_server(
         &mut self,
-        request: &Request<'_, '_>,
-        peer: &Peer<'_>,
+        endpoint: &Endpoint,
+        name: &str,
         event: EventName,
     ) -> Result<Offered, Answer> {
-        let endpoint = peer.endpoint;
-        self.check_proven(peer, request.flow)?;
-        crate::admission::check_require(request.message, endpoint.dialect == Dialect::Rfc)?;
-        let uri = self.publish_uri(request.message)?;
-        let mut buffer = lampfield_wire::UserBuffer::new();
-        let name = exten_of(&uri, &mut buffer).unwrap_or_default();
-        let config = Arc::clone(&self.config);
-        let feed = config.feeds.find(endpoint.tenant, name);
+        let feed = self.config.feeds.find(endpoint.tenant, name);
         let feed = feed.filter(|feed| feed.rules(event).is_some());
         let feed = feed.ok_or_else(|| Answer::new(404, "Not Found"))?;
         if feed.endpoint.as_ref().is_some_and(|only| *only != endpoint.name) {
@@ -76,53 +83,13 @@ impl Shard {
             .is_some_and(|name| rules_of(&self.config.feeds, (key.0, name), event).is_some())
     }
 
-    /// A server's PUBLISH. Either all of it happens, or nothing.
-    pub(super) fn store_server(
-        &mut self,
-        request: &Request<'_, '_>,
-        peer: &Peer<'_>,
-        offered: &Offered,
-        now: Time,
-        out: &mut Outputs,
-    ) -> Result<Published, Outcome> {
-        let refuse = Outcome::Answer;
-        let matched = self.matched(request, offered).map_err(refuse)?;
-        let is_modify = matched.is_some() && !request.basics.body.is_empty();
-        let wanted_s = self.wanted_s(request, is_modify).map_err(refuse)?;
-        if let (Some(slot), 0) = (matched, wanted_s) {
-            self.stats.counters.publication_removed += 1;
-            self.drop_publication(slot, now, out);
-            return Ok(Published { entity_tag: self.new_entity_tag(now), expires_s: 0 });
-        }
-        let event = self.server_event(request, offered, matched).map_err(refuse)?;
-        let endpoint = Arc::clone(&peer.endpoint.name);
-        let (slot, published) = match (matched, &event) {
-            (Some(slot), _) => {
-                self.check_told(slot, event.as_ref())?;
-                self.count_renewed(event.is_some());
-                (slot, self.renew(slot, None, endpoint, wanted_s, now, out))
-            }
-            (None, Some(event)) => {
-                self.check_room(request, &offered.key)?;
-                let server = Server { id: event.server, told: BTreeMap::new() };
-                let by = (endpoint, request.flow.peer.ip().to_canonical());
-                let document = Document::Server(Box::new(server));
-                self.begin_publication(offered, document, by, wanted_s, now, out)
-            }
-            (None, None) => return Err(refuse(self.without_body())),
-        };
-        if let Some(event) = event {
-            self.take_news(slot, &event, published.entity_tag.serial, now, out);
-        }
-        Ok(published)
-    }
-
-    fn server_event(
+    /// What the body of a server's PUBLISH tells; `None` without one.
+    pub(super) fn news_of(
         &mut self,
         request: &Request<'_, '_>,
         offered: &Offered,
         matched: Option<u32>,
-    ) -> Result<Option<ServerEvent>, Answer> {
+    ) -> Result<Option<News>, Answer> {
         let Some(bytes) = self.published_bytes(request, offered.event)? else { return Ok(None) };
         let event = ServerEvent::parse(&bytes).map_err(|error| {
             self.stats.counters.publish_malformed += 1;
@@ -139,7 +106,8 @@ impl Shard {
             let text = "this publication is about something else, or of another server";
             return Err(Answer::new(400, "Bad Request").warning(text));
         }
-        Ok(Some(event))
+        let told = self.told_source(&event.news);
+        Ok(Some(News { event, told }))
     }
 
     fn server_of(&self, slot: u32) -> Option<&Server> {
@@ -165,12 +133,12 @@ impl Shard {
     }
 
     /// Whether a publication may tell of one more source.
-    fn check_told(&mut self, slot: u32, event: Option<&ServerEvent>) -> Result<(), Outcome> {
+    pub(super) fn check_told(&mut self, slot: u32, news: Option<&News>) -> Result<(), Outcome> {
         let count_max = self.config.limits.publication_told_max;
-        let source = event.and_then(|event| self.told_source(&event.news));
-        let has_room = match (self.server_of(slot), source) {
+        let told = news.and_then(|news| news.told.as_ref());
+        let has_room = match (self.server_of(slot), told) {
             (Some(server), Some((source, _))) => {
-                server.told.len() < count_max || server.told.contains_key(&source)
+                server.told.len() < count_max || server.told.contains_key(source)
             }
             _ => true,
         };
@@ -182,21 +150,16 @@ impl Shard {
     }
 
     /// Takes over what a server tells, if it is wanted.
-    fn take_news(
-        &mut self,
-        slot: u32,
-        event: &ServerEvent,
-        serial: u64,
-        now: Time,
-        out: &mut Outputs,
-    ) {
-        let Some((source, state)) = self.told_source(&event.news) else {
+    pub(super) fn take_news(&mut self, slot: u32, news: News, now: Time, out: &mut Outputs) {
+        let News { event, told } = news;
+        let Some((source, state)) = told else {
             // Nothing is told to other servers from here.
             self.stats.counters.publish_refresh_wanted += 1;
             return;
         };
         let Some(publication) = self.publications.get(slot) else { return };
         let (key, kind, id) = (publication.key.clone(), publication.event, publication.id);
+        let serial = publication.entity_tag.serial;
         if !self.is_wanted(&key, kind, &event.news) {
             self.stats.counters.publish_filtered += 1;
             return;
