@@ -19,7 +19,7 @@ use crate::extension::{ExtensionId, GroupView};
 use crate::layout::{self, KeptSubscription, LAYOUT, Reader, Writer};
 use crate::pace::{Pace, gap_of_event};
 use crate::placement::{ShardId, TenantId};
-use crate::publication::{KIND_PUBLICATION, KIND_TOLD};
+use crate::publication::{KIND_PUBLICATION, KIND_TOLD, read_key};
 use crate::record::Record;
 use crate::source::SourceKey;
 use crate::state::{DeviceState, Messages, Presence, PresenceState};
@@ -173,38 +173,40 @@ impl Shard {
     /// longer configured, are left alone; what cannot be read, or finds no room, is counted.
     pub(crate) fn restore(&mut self, record: &Record, now: Time, out: &mut Outputs) {
         let Some(value) = &record.value else { return };
+        let is_ours = self.owner_of_record(&record.key) == self.id;
         let mut key = Reader::new(&record.key);
         let kind = key.u8();
         let restored = layout::open(value).and_then(|(layout, value)| match kind? {
             kind @ (KIND_DEVICE | KIND_PRESENCE | KIND_MAILBOX) => {
-                self.restore_source(kind, key, value, now, out)
+                self.restore_source(kind, (key, value), is_ours, now, out)
             }
-            KIND_PUBLICATION => self.restore_publication(&record.key, key, value, now, out),
-            KIND_TOLD => self.restore_told(key, value, now, out),
-            kind @ (KIND_SUBSCRIPTION | KIND_LIST) => {
+            KIND_PUBLICATION => {
+                self.restore_publication(&record.key, (key, value), is_ours, now, out)
+            }
+            KIND_TOLD => self.restore_told((key, value), is_ours, now, out),
+            kind @ (KIND_SUBSCRIPTION | KIND_LIST) if is_ours => {
                 self.restore_subscription(kind, key, (layout, value), now, out)
             }
             _ => None,
         });
-        if restored.is_none() && self.owner_of_record(&record.key) == self.id {
+        if is_ours && restored.is_none() {
             self.stats.counters.record_lost += 1;
         }
     }
 
-    /// The one shard that counts a record as lost: whose it is, or the first if nobody can tell.
+    /// Whose a record is: the one shard that counts it if it is lost. The first, if nobody can tell.
     fn owner_of_record(&self, key: &[u8]) -> ShardId {
         let mut key = Reader::new(key);
-        let mut owner = || {
-            let kind = key.u8()?;
-            if matches!(kind, KIND_SUBSCRIPTION | KIND_LIST) {
-                return Some(self.placement.shard_of_partition(key.u16()?));
+        let owner = || match key.u8()? {
+            KIND_SUBSCRIPTION | KIND_LIST => Some(self.placement.shard_of_partition(key.u16()?)),
+            KIND_PUBLICATION | KIND_TOLD => {
+                let (tenant, _, name) = read_key(key)?;
+                Some(self.placement.shard_of_source(tenant, name))
             }
-            let tenant = TenantId(key.u16()?);
-            if matches!(kind, KIND_PUBLICATION | KIND_TOLD) {
-                key.u64()?;
+            _ => {
+                let (tenant, name) = read_source_key(key)?;
+                Some(self.placement.shard_of_source(tenant, name))
             }
-            let name = std::str::from_utf8(key.bytes).ok()?;
-            Some(self.placement.shard_of_source(tenant, name))
         };
         owner().unwrap_or_default()
     }
@@ -212,19 +214,19 @@ impl Shard {
     fn restore_source(
         &mut self,
         kind: u8,
-        mut key: Reader<'_>,
-        mut value: Reader<'_>,
+        (key, mut value): (Reader<'_>, Reader<'_>),
+        is_ours: bool,
         now: Time,
         out: &mut Outputs,
     ) -> Option<()> {
-        let tenant = TenantId(key.u16()?);
-        let name: Arc<str> = std::str::from_utf8(key.bytes).ok()?.into();
+        let (tenant, name) = read_source_key(key)?;
+        let name: Arc<str> = name.into();
         if kind == KIND_DEVICE {
             // Every shard reads every state, before the subscriptions: each grows the hint itself.
             self.auto_hint(tenant, &name, false, now, out);
         }
-        if self.placement.shard_of_source(tenant, &name) != self.id {
-            return Some(());
+        if !is_ours {
+            return None;
         }
         let count_max = self.config.limits.source_count_max;
         let source = self.sources.get_or_insert((tenant, name), count_max)?;
@@ -256,9 +258,6 @@ impl Shard {
         out: &mut Outputs,
     ) -> Option<()> {
         let tag = Tag { partition: key.u16()?, slot: key.u32()?, check: key.u32()? };
-        if self.placement.shard_of_partition(tag.partition) != self.id {
-            return Some(());
-        }
         let mut kept = KeptSubscription::read(layout, &mut value)?;
         let now_ms = self.unix_at_zero_ms + now.as_nanos() / 1_000_000;
         let passed = now_ms.saturating_sub(kept.written_ms).min(u64::from(CSEQ_SKIP_MAX)) as u32;
@@ -374,6 +373,11 @@ impl Shard {
         self.extensions[extension].is_removed = is_removed;
         Some((endpoint.unwrap_or(EndpointId(u32::MAX)), extension, state))
     }
+}
+
+/// Tenant and name of the key of a source.
+fn read_source_key(mut key: Reader<'_>) -> Option<(TenantId, &str)> {
+    Some((TenantId(key.u16()?), std::str::from_utf8(key.bytes).ok()?))
 }
 
 pub(crate) fn write_messages(messages: &Messages, value: &mut Writer) {

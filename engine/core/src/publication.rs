@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 pub(crate) use document::Document;
 use document::compose;
 
-pub(crate) use keep::{KIND_PUBLICATION, KIND_TOLD, Restored};
+pub(crate) use keep::{KIND_PUBLICATION, KIND_TOLD, Restored, read_key};
 pub(crate) use publish::Published;
 
 use crate::Time;

@@ -68,19 +68,18 @@ impl Shard {
     /// the source takes the state from it, and the owner of the publication that it was told.
     pub(crate) fn restore_told(
         &mut self,
-        mut key: Reader<'_>,
-        mut value: Reader<'_>,
+        (key, mut value): (Reader<'_>, Reader<'_>),
+        is_ours: bool,
         now: Time,
         out: &mut Outputs,
     ) -> Option<()> {
-        let (tenant, id) = (TenantId(key.u16()?), key.u64()?);
-        let source: Arc<str> = std::str::from_utf8(key.bytes).ok()?.into();
+        let (tenant, id, source) = read_key(key)?;
+        let source: Arc<str> = source.into();
         let serial = value.u64()?;
         let state = match value.u8()? {
             0 => ServerState::Device(Some(device(value.u8()?)?)),
             _ => ServerState::Mailbox(Some(read_messages(&mut value)?)),
         };
-        let is_ours = self.placement.shard_of_source(tenant, &source) == self.id;
         let Some(restored) = self.publications.restored(id) else { return Some(()) };
         let server = match restored {
             Restored::Here(slot) => {
@@ -97,7 +96,8 @@ impl Shard {
             }
             Restored::Over => {
                 if is_ours {
-                    out.records.push(Record { key: told_key(tenant, id, &source), value: None });
+                    let key = write_key(KIND_TOLD, tenant, id, &source);
+                    out.records.push(Record { key, value: None });
                 }
                 return Some(());
             }
@@ -112,18 +112,16 @@ impl Shard {
     pub(crate) fn restore_publication(
         &mut self,
         whole_key: &[u8],
-        mut key: Reader<'_>,
-        mut value: Reader<'_>,
+        (key, mut value): (Reader<'_>, Reader<'_>),
+        is_ours: bool,
         now: Time,
         out: &mut Outputs,
     ) -> Option<()> {
-        let (tenant, id) = (TenantId(key.u16()?), key.u64()?);
-        let name: Arc<str> = std::str::from_utf8(key.bytes).ok()?.into();
-        let key = (tenant, name);
+        let (tenant, id, name) = read_key(key)?;
+        let key = (tenant, name.into());
         let is_feed = feed_name(&key).is_some();
-        let is_ours = self.placement.shard_of_source(tenant, &key.1) == self.id;
         if !is_ours && !is_feed {
-            return Some(());
+            return None;
         }
         let now_ms = self.unix_at_zero_ms.saturating_add(now.as_nanos() / 1_000_000);
         let ends_ms = value.u64()?;
@@ -184,23 +182,26 @@ pub(super) fn keep_told(
             write_messages(&messages.unwrap_or_default(), &mut value);
         }
     }
-    Record { key: told_key(tenant, id, source), value: Some(value.bytes.into()) }
-}
-
-pub(super) fn told_key(tenant: TenantId, id: u64, source: &str) -> Box<[u8]> {
-    let mut key = Writer::new(KIND_TOLD);
-    key.bytes.extend_from_slice(&tenant.0.to_le_bytes());
-    key.u64(id);
-    key.bytes.extend_from_slice(source.as_bytes());
-    key.bytes.into()
+    Record { key: write_key(KIND_TOLD, tenant, id, source), value: Some(value.bytes.into()) }
 }
 
 fn key_of(publication: &Publication) -> Box<[u8]> {
-    let mut key = Writer::new(KIND_PUBLICATION);
-    key.bytes.extend_from_slice(&publication.key.0.0.to_le_bytes());
-    key.u64(publication.id);
-    key.bytes.extend_from_slice(publication.key.1.as_bytes());
+    let (tenant, name) = &publication.key;
+    write_key(KIND_PUBLICATION, *tenant, publication.id, name)
+}
+
+/// The key of a publication, or of what it has told of a source of this name.
+pub(super) fn write_key(kind: u8, tenant: TenantId, id: u64, name: &str) -> Box<[u8]> {
+    let mut key = Writer::new(kind);
+    key.bytes.extend_from_slice(&tenant.0.to_le_bytes());
+    key.u64(id);
+    key.bytes.extend_from_slice(name.as_bytes());
     key.bytes.into()
+}
+
+/// Reads such a key behind its kind.
+pub(crate) fn read_key(mut key: Reader<'_>) -> Option<(TenantId, u64, &str)> {
+    Some((TenantId(key.u16()?), key.u64()?, std::str::from_utf8(key.bytes).ok()?))
 }
 
 fn write(publication: &Publication, ends_ms: u64) -> Writer {

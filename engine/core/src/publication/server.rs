@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use lampfield_wire::{EntityId, HeaderName, Message, ServerEvent, ServerNews};
 
-use super::keep::{keep_told, told_key};
+use super::keep::{KIND_TOLD, keep_told, write_key};
 use super::publish::Offered;
 use super::{Document, EventName, FEED_LABEL};
 use crate::command::Event;
@@ -197,7 +197,8 @@ impl Shard {
     ) {
         for (source, (_, said)) in &server.told {
             if self.durable {
-                out.records.push(Record { key: told_key(key.0, id, source), value: None });
+                let key = write_key(KIND_TOLD, key.0, id, source);
+                out.records.push(Record { key, value: None });
             }
             // A server that started anew has another publication, and may have told it again.
             let others = self.publications.of(key).iter().filter_map(|slot| self.server_of(*slot));
