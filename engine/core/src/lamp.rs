@@ -84,16 +84,15 @@ impl Shard {
             self.stats.counters.source_repeated += 1;
             return Ok(source.attached.clone());
         }
-        let before = source.device_of_all();
+        let before = self.listens.then(|| source.state());
         source.device = Some(state);
         let told = source.state();
         let attached = source.attached.clone();
         self.stats.counters.source_changed += 1;
         let device = Arc::clone(&told.name);
         self.keep_device(tenant, &device, state, out);
-        if self.listens && before != told.device {
-            let (device, state) = (Arc::clone(&device), told.device.unwrap_or(state));
-            out.events.push(Event::DeviceStateChange { tenant, device, state });
+        if let Some(before) = before {
+            self.tell_listeners(&before, &told, out);
         }
         self.auto_hint(tenant, &device, true, now, out);
         self.tell(&attached, told, now, out);

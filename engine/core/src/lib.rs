@@ -29,6 +29,7 @@ mod layout;
 mod leave;
 pub mod limits;
 pub mod list;
+mod listeners;
 pub mod mailbox;
 pub mod mesh;
 mod notifier;

@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::command::{Event, MailboxRow, Refusal};
+use crate::command::{MailboxRow, Refusal};
 use crate::config::Endpoint;
 use crate::dialplan::{Found, Hint, HintError};
 use crate::placement::TenantId;
@@ -31,7 +31,7 @@ pub fn mailbox_source(mailbox: &str) -> Arc<str> {
 }
 
 /// The mailbox of a source, if it is one.
-fn mailbox_of(source: &str) -> Option<&str> {
+pub(crate) fn mailbox_of(source: &str) -> Option<&str> {
     source.strip_prefix(LABEL)?.strip_prefix(':')
 }
 
@@ -134,11 +134,7 @@ impl Shard {
         self.sources.release(&key);
         self.stats.counters.source_changed += 1;
         self.keep_mailbox(&key, messages.as_ref(), out);
-        self.tell_listeners(&key, (before.device != told.device, false), &told, out);
-        if self.listens && before.messages != told.messages {
-            let (messages, mailbox) = (told.messages.unwrap_or_default(), mailbox_name(&key.1));
-            out.events.push(Event::MessageWaiting { tenant, mailbox, messages });
-        }
+        self.tell_listeners(&before, &told, out);
         self.tell(&attached, told, now, out);
         Ok(attached)
     }
@@ -152,10 +148,6 @@ impl Shard {
         });
         counted.collect()
     }
-}
-
-pub(crate) fn mailbox_name(source: &str) -> Arc<str> {
-    mailbox_of(source).unwrap_or(source).into()
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ pub enum ShardMessage {
 }
 
 /// What the owner of a source tells those who hint at it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SourceState {
     /// Whose source.
     pub tenant: TenantId,

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use super::publish::{Offered, Published};
 use super::server::feed_name;
 use super::{Document, EntityTag, EventName, Publication, calls, compose};
-use crate::command::Event;
-use crate::placement::TenantId;
 use crate::source::SourceKey;
 use crate::{Outputs, Shard, Time};
 
@@ -166,42 +164,17 @@ impl Shard {
             return;
         };
         let presence = composed.presence.map(|presence| (presence, Arc::from("")));
-        let has_changed = (source.device != composed.device, source.presence != presence);
-        let have_calls_changed = source.calls != composed.calls;
-        let have_messages_changed = source.messages.as_deref() != composed.messages.as_ref();
+        let before = source.state();
         (source.device, source.presence) = (composed.device, presence);
         (source.calls, source.messages) = (composed.calls, composed.messages.map(Box::new));
         let (told, attached) = (source.state(), source.attached.clone());
         self.sources.release(key);
-        if has_changed == (false, false) && !have_calls_changed && !have_messages_changed {
+        if before == told {
             self.stats.counters.source_repeated += 1;
             return;
         }
         self.stats.counters.source_changed += 1;
-        self.tell_listeners(key, has_changed, &told, out);
+        self.tell_listeners(&before, &told, out);
         self.tell(&attached, told, now, out);
-    }
-
-    pub(crate) fn tell_listeners(
-        &self,
-        (tenant, name): &(TenantId, Arc<str>),
-        (device, presence): (bool, bool),
-        told: &crate::mesh::SourceState,
-        out: &mut Outputs,
-    ) {
-        if !self.listens {
-            return;
-        }
-        if device {
-            let initial = || self.config.providers.initial_device(name);
-            let state = told.device.unwrap_or_else(initial);
-            let device = Arc::clone(name);
-            out.events.push(Event::DeviceStateChange { tenant: *tenant, device, state });
-        }
-        if presence {
-            let (presentity, presence) =
-                (Arc::clone(name), told.presence.clone().unwrap_or_default());
-            out.events.push(Event::PresenceStateChange { tenant: *tenant, presentity, presence });
-        }
     }
 }

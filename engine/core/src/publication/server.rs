@@ -16,10 +16,9 @@ use lampfield_wire::{EntityId, HeaderName, Message, ServerEvent, ServerNews};
 use super::keep::{KIND_TOLD, keep_told, write_key};
 use super::publish::Offered;
 use super::{Document, EventName, FEED_LABEL};
-use crate::command::Event;
 use crate::config::Endpoint;
 use crate::feed::{Feed, FeedRules, Feeds};
-use crate::mailbox::{mailbox_name, mailbox_source};
+use crate::mailbox::mailbox_source;
 use crate::mesh::ShardMessage;
 use crate::placement::TenantId;
 use crate::record::Record;
@@ -245,19 +244,12 @@ impl Shard {
         source.set_of_server(server, state);
         let (told, attached) = (source.state(), source.attached.clone());
         self.sources.release(&key);
-        let has_device_changed = before.device != told.device;
-        let have_messages_changed = before.messages != told.messages;
-        if !has_device_changed && !have_messages_changed {
+        if before == told {
             self.stats.counters.source_repeated += 1;
             return;
         }
         self.stats.counters.source_changed += 1;
-        self.tell_listeners(&key, (has_device_changed, false), &told, out);
-        if self.listens && have_messages_changed {
-            let messages = told.messages.unwrap_or_default();
-            let (tenant, mailbox) = (key.0, mailbox_name(&key.1));
-            out.events.push(Event::MessageWaiting { tenant, mailbox, messages });
-        }
+        self.tell_listeners(&before, &told, out);
         if told.device.is_some() {
             self.auto_hint(key.0, &key.1, true, now, out);
         }
