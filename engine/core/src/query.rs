@@ -61,14 +61,14 @@ impl Shard {
     }
 
     fn device(&self, tenant: TenantId, device: &str) -> DeviceRow {
-        let providers = &self.config.providers;
-        let name = canonical_name(providers, device);
+        let name = canonical_name(&self.config.providers, device);
         let state = self.sources.get(&(tenant, Arc::clone(&name))).and_then(Source::device_of_all);
-        DeviceRow {
-            state: state.unwrap_or_else(|| providers.initial_device(&name)),
-            reported: state.is_some(),
-            device: name,
-        }
+        self.device_row(name, state)
+    }
+
+    fn device_row(&self, device: Arc<str>, told: Option<DeviceState>) -> DeviceRow {
+        let initial = || self.config.providers.initial_device(&device);
+        DeviceRow { state: told.unwrap_or_else(initial), reported: told.is_some(), device }
     }
 
     fn presence(&self, tenant: TenantId, presentity: &str) -> Option<PresenceRow> {
@@ -83,19 +83,13 @@ impl Shard {
 
     fn devices(&self, tenant: TenantId) -> Vec<DeviceRow> {
         let providers = &self.config.providers;
-        let is_device = |source: &&Source| {
-            source.key.0 == tenant
-                && (source.device_of_all().is_some()
-                    || providers.of_device(&source.key.1).is_some())
+        let of_tenant = self.sources.iter().filter(|source| source.key.0 == tenant);
+        let row = |source: &Source| {
+            let (name, told) = (&source.key.1, source.device_of_all());
+            let is_device = told.is_some() || providers.of_device(name).is_some();
+            is_device.then(|| self.device_row(Arc::clone(name), told))
         };
-        let row = |source: &Source| DeviceRow {
-            device: Arc::clone(&source.key.1),
-            state: source
-                .device_of_all()
-                .unwrap_or_else(|| providers.initial_device(&source.key.1)),
-            reported: source.device_of_all().is_some(),
-        };
-        self.sources.iter().filter(is_device).map(row).collect()
+        of_tenant.filter_map(row).collect()
     }
 
     fn presences(&self, tenant: TenantId) -> Vec<PresenceRow> {
