@@ -63,6 +63,17 @@ fn mailbox(server: u8, mailbox: &str, new: u32) -> String {
     )
 }
 
+/// A watcher of `lamp1`, and a server that told it to be lit.
+fn lit() -> (World, Phone, Publisher) {
+    let mut world = world(2);
+    let mut lamp = Phone::new(9, "lamp1").watching_dialogs();
+    lamp.subscribe(&mut world, Some(600));
+    let mut server = server(100, DEVICES);
+    server.publish(&mut world, Some(600), &device(1, "Custom:lamp1", "INUSE"));
+    lamp.listen(&mut world);
+    (world, lamp, server)
+}
+
 #[test]
 fn states_of_servers_add_up_and_those_of_a_silent_one_go() {
     for shard_count in [1, 3] {
@@ -185,12 +196,7 @@ fn what_servers_told_survives_a_restart() {
 
 #[test]
 fn a_feed_that_is_no_longer_configured_takes_its_states_along() {
-    let mut world = world(2);
-    let mut lamp = Phone::new(9, "lamp1").watching_dialogs();
-    lamp.subscribe(&mut world, Some(600));
-    let mut a = server(100, DEVICES);
-    a.publish(&mut world, Some(600), &device(1, "Custom:lamp1", "INUSE"));
-    lamp.listen(&mut world);
+    let (mut world, mut lamp, mut a) = lit();
     reload(&mut world, config(Dialect::Rfc));
     world.pass(Duration::from_secs(1));
     assert_eq!(shows(&lamp.listen(&mut world)), "terminated");
@@ -233,12 +239,7 @@ fn what_servers_may_not_say_gets_its_code_and_changes_nothing() {
 
 #[test]
 fn a_broken_word_leaves_what_the_server_said_before() {
-    let mut world = world(2);
-    let mut lamp = Phone::new(9, "lamp1").watching_dialogs();
-    lamp.subscribe(&mut world, Some(600));
-    let mut a = server(100, DEVICES);
-    a.publish(&mut world, Some(600), &device(1, "Custom:lamp1", "INUSE"));
-    lamp.listen(&mut world);
+    let (mut world, mut lamp, mut a) = lit();
     for (body, status) in
         [("{\"type\":", 400), (&*device(2, "Custom:lamp1", "NOT_INUSE"), 400), ("", 200)]
     {

@@ -11,13 +11,13 @@ use super::problem::{Place, Problems};
 /// What is taken of states of one kind; a filter that is no expression is an error.
 pub(super) fn rules(
     accepts: bool,
-    filter: Option<(&Place, &str)>,
+    filter: Option<(Place, &str)>,
     problems: &mut Problems,
 ) -> FeedRules {
     let filter = filter.filter(|(_, text)| !text.is_empty());
     let filter = filter.and_then(|(place, text)| {
         let parsed = NameFilter::parse(text);
-        parsed.map_err(|error| problems.error(place, format!("no expression: {error}"))).ok()
+        parsed.map_err(|error| problems.error(&place, format!("no expression: {error}"))).ok()
     });
     FeedRules { accepts, filter }
 }

@@ -51,5 +51,5 @@ pub(super) fn load(
 fn taken(section: &Section, kind: &str, problems: &mut Problems) -> FeedRules {
     let accepts = section.flag(kind, false, problems);
     let filter = section.get(&format!("{kind}_filter"));
-    rules(accepts, filter.map(|entry| (&entry.place, entry.value.as_str())), problems)
+    rules(accepts, filter.map(|entry| (entry.place.clone(), entry.value.as_str())), problems)
 }

@@ -33,8 +33,7 @@ impl Native<'_> {
     }
 
     fn feed_rules(&mut self, accepts: bool, filter: Option<&Spanned<String>>) -> Option<FeedRules> {
-        let place = filter.map(|filter| self.source.place(filter));
-        let filter = place.as_ref().zip(filter.map(|filter| filter.get_ref().as_str()));
+        let filter = filter.map(|filter| (self.source.place(filter), filter.get_ref().as_str()));
         accepts.then(|| rules(true, filter, &mut self.draft.problems))
     }
 }
