@@ -100,7 +100,7 @@ impl Authenticator {
         }
         let credentials = ["username", "nonce", "nc", "cnonce"].map(get);
         let names = [HeaderName::CallId, HeaderName::From, HeaderName::CSeq];
-        let request = names.map(|name| request.header(name));
+        let request = (request.request_uri(), names.map(|name| request.header(name)));
         let used = Use {
             credentials: self.hasher.hash_one(credentials),
             request: self.hasher.hash_one(request),
@@ -140,10 +140,11 @@ pub(crate) fn shorten_challenges(headers: &[u8]) -> Vec<u8> {
 }
 
 /// Whether credentials for `uri` are good for a request to `request_uri`: the same bytes, or the
-/// same user and host. A proxy may have changed parameters or the port on the way.
+/// same user and host. A proxy may have changed parameters or the port on the way, and some clients
+/// (SIPp among them) name the host alone. RFC 3261 section 22.4 leaves the check to us.
 fn is_same_target(uri: &[u8], request_uri: &[u8]) -> bool {
     let [Ok(a), Ok(b)] = [uri, request_uri].map(split_uri) else { return uri == request_uri };
-    a.user == b.user && a.host.eq_ignore_ascii_case(b.host)
+    (a.user.is_empty() || a.user == b.user) && a.host.eq_ignore_ascii_case(b.host)
 }
 
 /// Compares without telling by its duration where the difference is.
@@ -243,6 +244,8 @@ mod tests {
             (authorize("secret", &nonce, "sip:1001@h", 5), 5, 1000, Verdict::Unproven),
             (authorize("secret", &nonce, "sip:1000@i", 5), 5, 1000, Verdict::Unproven),
             (authorize("secret", &nonce, "", 5), 5, 1000, Verdict::Unproven),
+            (authorize("secret", &nonce, "sip:i", 5), 5, 1000, Verdict::Unproven),
+            (authorize("secret", &nonce, "sip:h:5060", 6), 6, 1299, Verdict::Proven),
             (authorize("secret", &nonce, "sip:1000@H:5060;a=b", 5), 5, 1299, Verdict::Proven),
             (String::new(), 6, 1000, Verdict::Unproven),
             ("Authorization: Digest\r\n".into(), 6, 1000, Verdict::Unproven),

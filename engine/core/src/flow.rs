@@ -10,6 +10,12 @@ pub enum Transport {
     Udp,
     /// A byte stream, framed by Content-Length.
     Tcp,
+    /// The same over TLS.
+    Tls,
+    /// Messages over WebSocket (RFC 7118).
+    Ws,
+    /// Messages over WebSocket over TLS.
+    Wss,
 }
 
 impl Transport {
@@ -18,8 +24,53 @@ impl Transport {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
         }
     }
+
+    /// The transport with this token, in any letter case.
+    pub fn from_token(token: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| token.eq_ignore_ascii_case(known.token().as_bytes()))
+    }
+
+    /// The parameter of a URI that is reached by it; none says UDP. There is no `wss`: the
+    /// parameter is `ws` there too (RFC 7118 section 5.2.4).
+    pub const fn uri_param(self) -> &'static str {
+        match self {
+            Self::Udp => "",
+            Self::Tcp => ";transport=tcp",
+            Self::Tls => ";transport=tls",
+            Self::Ws | Self::Wss => ";transport=ws",
+        }
+    }
+
+    /// Whether what is sent arrives, and in order, or the connection ends.
+    pub const fn is_stream(self) -> bool {
+        !matches!(self, Self::Udp)
+    }
+
+    /// Whether a message ends where its carrier says, and not where Content-Length does.
+    pub(crate) const fn is_framed(self) -> bool {
+        matches!(self, Self::Udp | Self::Ws | Self::Wss)
+    }
+
+    /// Whether nobody on the way can read or change what is sent.
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// How records name it.
+    pub(crate) const fn number(self) -> u8 {
+        self as u8
+    }
+
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.number() == number)
+    }
+
+    const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
 }
 
 /// A stream connection of this process: which shard's executor holds it, and its serial there.
@@ -53,6 +104,6 @@ impl Flow {
     /// have named somebody who never asked.
     pub(crate) fn is_astray_from(&self, request: Flow) -> bool {
         let [to, from] = [self, &request].map(|flow| flow.peer.ip().to_canonical());
-        self.transport == Transport::Udp && to != from
+        !self.transport.is_stream() && to != from
     }
 }

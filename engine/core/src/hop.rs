@@ -27,22 +27,22 @@ pub(crate) struct LocalRuns {
     pub(crate) via: Box<[u8]>,
     /// `192.0.2.1:5060`, with `;transport=tcp` on a stream.
     pub(crate) contact: Box<[u8]>,
+    /// Whether a `sips` URI is reached by this.
+    pub(crate) is_secure: bool,
 }
 
 impl LocalRuns {
     fn new(flow: Flow) -> Self {
         let (transport, local) = (flow.transport, flow.local);
         let token = transport.token();
-        let contact = match transport {
-            Transport::Udp => local.to_string(),
-            Transport::Tcp => format!("{local};transport=tcp"),
-        };
+        let contact = format!("{local}{}", transport.uri_param());
         let via = format!("Via: SIP/2.0/{token} {local};rport;branch=");
         Self {
             transport,
             local,
             via: via.into_bytes().into(),
             contact: contact.into_bytes().into(),
+            is_secure: transport.is_secure(),
         }
     }
 }
@@ -178,9 +178,9 @@ impl Hop {
 impl Window {
     fn new(transport: Transport, limits: &Limits) -> Self {
         // A stream says itself when it has no room.
-        let size = match transport {
-            Transport::Udp => limits.hop_window_initial,
-            Transport::Tcp => limits.hop_window_max,
+        let size = match transport.is_stream() {
+            true => limits.hop_window_max,
+            false => limits.hop_window_initial,
         };
         Self {
             in_flight: 0,
@@ -279,7 +279,8 @@ impl Hops {
     /// A connection to `peer` has become full: its hops have no room until it is not.
     pub(crate) fn set_full(&mut self, connection: ConnectionId, peer: SocketAddr, limits: &Limits) {
         for id in self.streams.fill(connection, peer) {
-            let new = || Box::new(Window::new(Transport::Tcp, limits));
+            let transport = self.runs[usize::from(self.hops[id].runs)].transport;
+            let new = || Box::new(Window::new(transport, limits));
             let window = self.hops[id].window.get_or_insert_with(new);
             window.blocked_by.get_or_insert(connection);
         }
@@ -325,7 +326,7 @@ impl Hops {
 
     /// Whether what is sent there arrives, in order, or the connection ends.
     pub(crate) fn is_reliable(&self, id: HopId) -> bool {
-        self.runs(id).transport != Transport::Udp
+        self.runs(id).transport.is_stream()
     }
 
     /// The hop in a slot that may have been given back since.

@@ -63,7 +63,7 @@ impl<'a> KeptSubscription<'a> {
         value.bytes.extend_from_slice(&flags);
         value.bytes.push(self.format as u8);
         value.bytes.push(u8::from(self.dialect == Dialect::Asterisk));
-        value.bytes.push(u8::from(self.flow.transport == Transport::Tcp));
+        value.bytes.push(self.flow.transport.number());
         value.text(self.flow.local.to_string().as_bytes());
         value.text(self.flow.peer.to_string().as_bytes());
         value.u32(u32::from(self.tenant.0));
@@ -99,7 +99,7 @@ impl<'a> KeptSubscription<'a> {
         let is_strict = value.flag()?;
         let format = format_from(value.u8()?)?;
         let dialect = if value.flag()? { Dialect::Asterisk } else { Dialect::Rfc };
-        let transport = if value.flag()? { Transport::Tcp } else { Transport::Udp };
+        let transport = Transport::from_number(value.u8()?)?;
         let [local, peer]: [SocketAddr; 2] =
             [value.str()?.parse().ok()?, value.str()?.parse().ok()?];
         let tenant = TenantId(value.u32()?.try_into().ok()?);

@@ -8,6 +8,7 @@ use crate::extension::GroupView;
 use crate::hop::LocalRuns;
 use crate::rls::{Writing, push_etag};
 use crate::subscription::{InFlight, Lifecycle, Shown, Subscription};
+use crate::target::is_sips;
 use crate::texts::{DialogTexts, Text};
 use crate::{Outputs, Shard, Time};
 
@@ -127,7 +128,10 @@ fn write_notify(notify: &Notify<'_>, shared_run: &SharedRun, out: &mut Vec<u8>) 
     crate::tag::write_branch(subscription.tag, slot, subscription.cseq, out);
     push(out, &[b"\r\n", texts.get(Text::Routes), b"From: ", texts.get(Text::Local), b";tag="]);
     subscription.tag.write(out);
-    push(out, &[b"\r\nTo: ", texts.get(Text::Remote), b"\r\nContact: <sip:"]);
+    // Who is reached by `sips` only reaches us by it, too (RFC 3261 section 12.1.1).
+    let is_sips = runs.is_secure && is_sips(target_head.iter().chain(target));
+    let contact: &[u8] = if is_sips { b"\r\nContact: <sips:" } else { b"\r\nContact: <sip:" };
+    push(out, &[b"\r\nTo: ", texts.get(Text::Remote), contact]);
     if view.dialect == Dialect::Rfc {
         subscription.tag.write(out);
         out.push(b'@');

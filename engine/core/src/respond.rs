@@ -10,7 +10,7 @@ use lampfield_wire::{HeaderName, Message, NameAddr, Via};
 
 use crate::admission::Basics;
 use crate::auth::shorten_challenges;
-use crate::flow::{Flow, Transport};
+use crate::flow::Flow;
 use crate::tag::Tag;
 
 /// Bytes of an answer's own header lines, about.
@@ -86,7 +86,7 @@ impl<'a> From<&Basics<'a>> for Asked<'a> {
 /// Where an answer goes: along the connection, else to the source address; to the source port if
 /// the request asks so with `rport` or `force_rport` is set, else to the port of its Via.
 pub(crate) fn reply_flow(flow: Flow, asked: &Asked<'_>, force_rport: bool) -> Flow {
-    if flow.transport != Transport::Udp || force_rport {
+    if flow.transport.is_stream() || force_rport {
         return flow;
     }
     match asked.via {
@@ -289,7 +289,7 @@ mod tests {
         );
         let request = Message::scan(request.as_bytes(), Framing::Datagram).expect("a request");
         let flow = Flow {
-            transport: Transport::Udp,
+            transport: crate::flow::Transport::Udp,
             local: ([127, 0, 0, 1], 5060).into(),
             peer: source.parse().expect("an address"),
             connection: Default::default(),

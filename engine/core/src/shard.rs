@@ -13,7 +13,7 @@ use crate::dialplan::Hint;
 use crate::ended::Ended;
 use crate::extension::{ExtensionKey, Extensions};
 use crate::fanout::Fanouts;
-use crate::flow::{Flow, Transport};
+use crate::flow::Flow;
 use crate::hop::Hops;
 use crate::index::{EndpointIndex, PerSource};
 use crate::mesh::ShardMessage;
@@ -30,6 +30,7 @@ use crate::stats::Stats;
 use crate::subscribe::{Accepted, Outcome, Request};
 use crate::subscription::{Flights, Subscription};
 use crate::tag::Tag;
+use crate::target;
 use crate::texts::Texts;
 use crate::timer::{Retransmissions, Wheel};
 use crate::transaction::Transactions;
@@ -278,16 +279,16 @@ impl Shard {
         if bytes.starts_with(b"SIP/2.0 ") {
             return self.on_response(flow, bytes, now, out);
         }
-        let framing = match flow.transport {
-            Transport::Udp => Framing::Datagram,
-            Transport::Tcp => Framing::Stream,
+        let framing = match flow.transport.is_framed() {
+            true => Framing::Datagram,
+            false => Framing::Stream,
         };
         match Message::scan(bytes, framing) {
             Ok(message) if message.is_request() => self.on_request(flow, &message, bytes, now, out),
             Ok(_) => self.on_response(flow, bytes, now, out),
             Err(error) => {
                 self.stats.counters.message_malformed += 1;
-                if flow.transport == Transport::Udp {
+                if !flow.transport.is_stream() {
                     self.refuse_broken(flow, bytes, error, out);
                 }
             }
@@ -392,7 +393,9 @@ impl Shard {
         let reply = respond::reply_flow(flow, &asked, is_asterisk);
         if let Some(tag) = answer.tag {
             let user = if is_asterisk { None } else { Some(tag) };
-            push_contact(&mut answer.headers, flow, user);
+            let is_sips =
+                flow.transport.is_secure() && request.request_uri().is_some_and(target::is_sips);
+            push_contact(&mut answer.headers, flow, is_sips, user);
         }
         // Strangers are not told what we are, and never get more bytes than they sent: nobody
         // is to be flooded through us.
@@ -401,7 +404,7 @@ impl Shard {
             answer.tag.is_some() || self.config.identify.find(flow.peer.ip(), "").is_some();
         let is_proven = is_known || endpoint.is_some() && answer.status < 300;
         let server = if is_known { &*self.config.user_agent } else { "" };
-        let may_be_long = is_proven || flow.transport != Transport::Udp;
+        let may_be_long = is_proven || flow.transport.is_stream();
         let bytes_max = if may_be_long { usize::MAX } else { request.len() };
         let salt = &self.hasher;
         match respond::response_within(bytes_max, request, asked, flow, &answer, server, salt) {
@@ -412,15 +415,13 @@ impl Shard {
 }
 
 /// Contact of an answer that makes or keeps a dialog.
-fn push_contact(headers: &mut Vec<u8>, flow: Flow, user: Option<Tag>) {
-    headers.extend_from_slice(b"Contact: <sip:");
+fn push_contact(headers: &mut Vec<u8>, flow: Flow, is_sips: bool, user: Option<Tag>) {
+    headers.extend_from_slice(if is_sips { b"Contact: <sips:" } else { b"Contact: <sip:" });
     if let Some(tag) = user {
         tag.write(headers);
         headers.push(b'@');
     }
     respond::push_address(headers, flow.local);
-    if flow.transport == Transport::Tcp {
-        headers.extend_from_slice(b";transport=tcp");
-    }
+    headers.extend_from_slice(flow.transport.uri_param().as_bytes());
     headers.extend_from_slice(b">\r\n");
 }

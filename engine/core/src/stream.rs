@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::fanout::Fanout;
-use crate::flow::{ConnectionId, Flow, Transport};
+use crate::flow::{ConnectionId, Flow};
 use crate::hop::HopId;
 use crate::{Outputs, Shard, Time};
 
@@ -44,7 +44,7 @@ impl Streams {
 
     /// The full connection that messages of `flow` would go to.
     pub(crate) fn blocker_of(&self, flow: Flow) -> Option<ConnectionId> {
-        if self.full.is_empty() || flow.transport != Transport::Tcp {
+        if self.full.is_empty() || !flow.transport.is_stream() {
             return None;
         }
         if self.full.contains_key(&flow.connection) {
@@ -85,7 +85,7 @@ impl Streams {
 }
 
 fn keys_of(flow: Flow) -> impl Iterator<Item = Key> {
-    let is_stream = flow.transport == Transport::Tcp;
+    let is_stream = flow.transport.is_stream();
     let is_named = is_stream && flow.connection.serial != 0;
     let named = is_named.then_some(Key::Connection(flow.connection));
     named.into_iter().chain(is_stream.then_some(Key::Peer(flow.peer)))

@@ -52,13 +52,8 @@ pub(crate) fn next_hop(
         return source;
     }
     let uri = route.as_ref().unwrap_or(&target.parts);
-    let Some(peer) = address_of(uri) else { return source };
-    let transport = match uri.param("transport") {
-        None => Transport::Udp,
-        Some(token) if token.eq_ignore_ascii_case(b"udp") => Transport::Udp,
-        Some(token) if token.eq_ignore_ascii_case(b"tcp") => Transport::Tcp,
-        Some(_) => return source,
-    };
+    let Some(transport) = transport_of(uri) else { return source };
+    let Some(peer) = address_of(uri, transport) else { return source };
     if peer.is_ipv4() != source.local.is_ipv4() || peer.port() == 0 {
         return source;
     }
@@ -69,11 +64,93 @@ pub(crate) fn next_hop(
     Flow { transport, local: source.local, peer, connection }
 }
 
-fn address_of(uri: &UriParts<'_>) -> Option<SocketAddr> {
+/// Whether a URI starts with the scheme `sips`.
+pub(crate) fn is_sips<'a>(uri: impl IntoIterator<Item = &'a u8>) -> bool {
+    uri.into_iter().take(5).map(u8::to_ascii_lowercase).eq(*b"sips:")
+}
+
+/// By what a URI is reached; `None` by something we cannot open ourselves.
+fn transport_of(uri: &UriParts<'_>) -> Option<Transport> {
+    let named = match uri.param("transport") {
+        Some(token) => Transport::from_token(token)?,
+        None if uri.is_sips() => Transport::Tls,
+        None => Transport::Udp,
+    };
+    match named {
+        // `sips` over TCP means TLS over TCP (RFC 3261 section 26.2.2); over UDP it cannot be.
+        Transport::Tcp | Transport::Tls if uri.is_sips() => Some(Transport::Tls),
+        Transport::Udp | Transport::Tcp | Transport::Tls if !uri.is_sips() => Some(named),
+        _ => None,
+    }
+}
+
+fn address_of(uri: &UriParts<'_>, transport: Transport) -> Option<SocketAddr> {
     let host = uri.param("maddr").unwrap_or(uri.host);
     let host = std::str::from_utf8(host).ok()?;
     let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     let ip: IpAddr = host.parse().ok()?;
+    let default_port = if transport == Transport::Tls { 5061 } else { 5060 };
     (!ip.is_unspecified() && !ip.is_multicast())
-        .then(|| SocketAddr::new(ip, uri.port.unwrap_or(5060)))
+        .then(|| SocketAddr::new(ip, uri.port.unwrap_or(default_port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(transport: Transport, peer: &str, serial: u32) -> Flow {
+        let connection = ConnectionId { shard: 1, serial };
+        let local = "192.0.2.1:5060".parse().expect("an address");
+        Flow { transport, local, peer: peer.parse().expect(peer), connection }
+    }
+
+    /// Where a NOTIFY goes if the request came by `source`, named `contact` and these routes.
+    fn hop(source: Flow, contact: &str, routes: &str) -> Flow {
+        let (uri, parts) = (contact.as_bytes(), split_uri(contact.as_bytes()).expect(contact));
+        next_hop(source, &Contact { uri, parts }, routes.as_bytes(), &Endpoint::default())
+    }
+
+    #[test]
+    fn a_uri_says_by_what_it_is_reached() {
+        let udp = flow(Transport::Udp, "192.0.2.9:40000", 0);
+        for (contact, transport, peer) in [
+            ("sip:a@192.0.2.7", Transport::Udp, "192.0.2.7:5060"),
+            ("sip:a@192.0.2.7;transport=TCP", Transport::Tcp, "192.0.2.7:5060"),
+            ("sip:a@192.0.2.7:7;transport=tls", Transport::Tls, "192.0.2.7:7"),
+            ("sip:a@192.0.2.7;transport=tls", Transport::Tls, "192.0.2.7:5061"),
+            ("sips:a@192.0.2.7", Transport::Tls, "192.0.2.7:5061"),
+            ("sips:a@192.0.2.7;transport=tcp", Transport::Tls, "192.0.2.7:5061"),
+            // Over these nobody is reached, or nobody whom we could connect to.
+            ("sips:a@192.0.2.7;transport=udp", Transport::Udp, "192.0.2.9:40000"),
+            ("sip:a@192.0.2.7;transport=ws", Transport::Udp, "192.0.2.9:40000"),
+            ("sip:a@192.0.2.7;transport=sctp", Transport::Udp, "192.0.2.9:40000"),
+            ("sip:a@phone.example;transport=tls", Transport::Udp, "192.0.2.9:40000"),
+        ] {
+            let got = hop(udp, contact, "");
+            let want = (transport, peer.parse().expect(peer));
+            assert_eq!((got.transport, got.peer), want, "{contact}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_used_again_by_what_is_reached_the_same_way() {
+        let tls = flow(Transport::Tls, "192.0.2.9:40000", 8);
+        let wss = flow(Transport::Wss, "192.0.2.9:40000", 8);
+        for (source, contact, serial) in [
+            (tls, "sip:a@192.0.2.9:5061;transport=tls", 8),
+            (tls, "sips:a@192.0.2.9", 8),
+            (tls, "sip:a@192.0.2.9;transport=tcp", 0),
+            (wss, "sip:a@192.0.2.9;transport=ws", 8),
+            (wss, "sip:a@random.invalid;transport=ws", 8),
+            (wss, "sip:a@192.0.2.9;transport=tls", 0),
+        ] {
+            let got = hop(source, contact, "");
+            assert_eq!(got.connection.serial, serial, "{contact}");
+        }
+        let routed = hop(tls, "sip:a@192.0.2.9", "Route: <sips:192.0.2.3;lr>\r\n");
+        assert_eq!(
+            (routed.transport, routed.peer),
+            (Transport::Tls, ([192, 0, 2, 3], 5061).into())
+        );
+    }
 }

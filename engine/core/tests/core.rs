@@ -24,5 +24,6 @@ mod stories {
     mod restart;
     mod servers;
     mod silence;
+    mod transports;
     mod world;
 }

@@ -11,4 +11,5 @@
 pub mod rt;
 pub mod sys;
 pub mod tcp;
+pub mod tls;
 pub mod udp;

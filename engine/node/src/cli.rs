@@ -201,15 +201,14 @@ impl Source {
 
 /// Reads `udp:127.0.0.1:5060`.
 fn listen(text: &str) -> Result<Listen, String> {
-    let expected = || "udp:ADDRESS:PORT or tcp:ADDRESS:PORT expected".to_owned();
+    let expected = || "udp:, tcp: or ws:ADDRESS:PORT expected".to_owned();
     let (transport, bind) = text.split_once(':').ok_or_else(expected)?;
-    let transport = match transport {
-        "udp" => Transport::Udp,
-        "tcp" => Transport::Tcp,
-        _ => return Err(expected()),
-    };
+    let transport = Transport::from_token(transport.as_bytes()).ok_or_else(expected)?;
+    if transport.is_secure() {
+        return Err("a certificate is needed: [[listen]] in a file says where it is".to_owned());
+    }
     let bind = bind.parse().map_err(|_| expected())?;
-    Ok(Listen { transport, bind, advertised: None })
+    Ok(Listen::plain(transport, bind))
 }
 
 #[cfg(test)]

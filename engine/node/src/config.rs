@@ -18,6 +18,7 @@ mod mailboxes;
 mod mirror;
 pub mod native;
 mod problem;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ use std::sync::Arc;
 use lampfield_core::config::Network;
 use lampfield_core::flow::Transport;
 use lampfield_core::placement::TenantId;
+use lampfield_net::tcp::WebOrigins;
+use lampfield_net::tls::Tls;
 
 pub use load::{ConfigErrors, LoadOptions, Loaded, load};
 pub use mirror::{MirrorConfig, MirrorLogin, NamePatterns, Secret, StalePolicy};
@@ -59,6 +62,22 @@ pub struct Listen {
     pub bind: SocketAddr,
     /// Address put into Via and Contact instead of the one the packet came to (NAT).
     pub advertised: Option<SocketAddr>,
+    /// Certificates, and whom we trust; `Some` exactly if the transport is secure.
+    pub tls: Option<Arc<Tls>>,
+    /// Pages that may connect by WebSocket.
+    pub origins: WebOrigins,
+}
+
+impl Listen {
+    /// An address for a transport that is not secure, without anything special.
+    pub fn plain(transport: Transport, bind: SocketAddr) -> Self {
+        Self { transport, bind, advertised: None, tls: None, origins: WebOrigins::default() }
+    }
+
+    /// Whether `newer` is the same address in another configuration.
+    pub fn is_same_address(&self, newer: &Self) -> bool {
+        (self.transport, self.bind) == (newer.transport, newer.bind)
+    }
 }
 
 /// AMI server settings (`manager.conf`).

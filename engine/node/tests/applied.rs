@@ -38,7 +38,7 @@ fn start(name: &str) -> Node {
         ..AmiConfig::default()
     };
     let bind = ([127, 0, 0, 1], 0).into();
-    let listen = Listen { transport: Transport::Udp, bind, advertised: None };
+    let listen = Listen::plain(Transport::Udp, bind);
     let socket = format!("lampfield-{name}-{}.sock", std::process::id());
     let config = NodeConfig {
         core: Arc::new(Config { tenants: vec![Tenant::default()], dialplan, ..Config::default() }),

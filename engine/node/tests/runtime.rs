@@ -35,11 +35,7 @@ fn config(scratch: &Scratch, shard_count: u8, binds: &[(Transport, &str)]) -> No
         core: Arc::new(core),
         listen: binds
             .iter()
-            .map(|(transport, bind)| Listen {
-                transport: *transport,
-                bind: bind.parse().expect(bind),
-                advertised: None,
-            })
+            .map(|(transport, bind)| Listen::plain(*transport, bind.parse().expect(bind)))
             .collect(),
         shard_count: Some(shard_count),
         ami: None,

@@ -45,7 +45,7 @@ fn start(shard_count: u8) -> Node {
     let socket = format!("lampfield-streams-{shard_count}-{}.sock", std::process::id());
     let config = NodeConfig {
         core: Arc::new(core),
-        listen: vec![Listen { transport: Transport::Tcp, bind: any, advertised: None }],
+        listen: vec![Listen::plain(Transport::Tcp, any)],
         shard_count: Some(shard_count),
         ami: Some(AmiConfig { bind: Some(any), users: vec![user], ..AmiConfig::default() }),
         mirrors: Vec::new(),

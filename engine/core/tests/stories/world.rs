@@ -239,11 +239,22 @@ impl World {
         self.input(shard, Input::Message { flow, bytes });
     }
 
-    /// Sends bytes over a stream connection to the first shard.
+    /// Sends bytes over a TCP connection to the first shard.
     pub(crate) fn stream(&mut self, from: SocketAddr, serial: u32, bytes: &[u8]) {
+        self.stream_by(Transport::Tcp, from, serial, bytes);
+    }
+
+    /// Sends bytes over a connection of any kind to the first shard.
+    pub(crate) fn stream_by(
+        &mut self,
+        transport: Transport,
+        from: SocketAddr,
+        serial: u32,
+        bytes: &[u8],
+    ) {
         let connection = ConnectionId { shard: 0, serial };
         let local = SERVER.parse().expect("an address");
-        let flow = Flow { transport: Transport::Tcp, local, peer: from, connection };
+        let flow = Flow { transport, local, peer: from, connection };
         self.input(ShardId(0), Input::Message { flow, bytes });
         self.run();
     }
@@ -252,6 +263,12 @@ impl World {
     pub(crate) fn last_connection(&self, to: SocketAddr) -> Option<u32> {
         let last = self.sent.iter().rfind(|(flow, _)| flow.peer == to);
         last.map(|(flow, _)| flow.connection.serial)
+    }
+
+    /// By what the last message to an address went.
+    pub(crate) fn last_transport(&self, to: SocketAddr) -> Option<Transport> {
+        let last = self.sent.iter().rfind(|(flow, _)| flow.peer == to);
+        last.map(|(flow, _)| flow.transport)
     }
 
     /// Takes everything sent to an address, oldest first.

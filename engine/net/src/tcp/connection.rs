@@ -1,14 +1,16 @@
 //! One connection: bytes in, messages out; messages in, bytes out.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use lampfield_wire::frame::{Frame, next_frame};
 use lampfield_wire::limits::MESSAGE_BYTES_MAX;
 
-use super::{StreamCounts, StreamLimits};
+use super::channel::{Channel, Got};
+use super::web_socket::{Next, WebSocket, push_message};
+use super::{Layers, StreamCounts, StreamLimits};
 use crate::sys::Poller;
 
 /// Bytes looked at for one message, over all looks. A message of 64 KiB in pieces of 1 KiB stays
@@ -48,6 +50,8 @@ pub(super) enum End {
     ByPeer,
     /// Not SIP, too long, in too many pieces.
     Broken,
+    /// No keys could be agreed on, or TLS was broken later.
+    Untrusted,
     /// An error of the socket.
     Error,
     /// It could not be opened.
@@ -64,10 +68,13 @@ pub(super) enum End {
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    channel: Channel,
+    /// `None`: SIP lies in the bytes as it is.
+    web_socket: Option<Box<WebSocket>>,
     token: u64,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
+    pub(super) layers: Layers,
     /// The attempt to open it has not ended.
     connecting: bool,
     /// A whole message has come, or the connection is ours.
@@ -94,16 +101,20 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn accepted(
-        stream: TcpStream,
+        channel: Channel,
+        web_socket: Option<WebSocket>,
         token: u64,
         (local, peer): (SocketAddr, SocketAddr),
         now: Duration,
     ) -> Self {
+        let layers = Layers { tls: channel.is_secure(), web_socket: web_socket.is_some() };
         Self {
-            stream,
+            channel,
+            web_socket: web_socket.map(Box::new),
             token,
             peer,
             local,
+            layers,
             connecting: false,
             greeted: false,
             read_closed: false,
@@ -121,18 +132,18 @@ impl Connection {
     }
 
     pub(super) fn opening(
-        stream: TcpStream,
+        channel: Channel,
         token: u64,
         addresses: (SocketAddr, SocketAddr),
         now: Duration,
     ) -> Self {
-        let accepted = Self::accepted(stream, token, addresses, now);
+        let accepted = Self::accepted(channel, None, token, addresses, now);
         Self { connecting: true, greeted: true, watched: (true, true), ..accepted }
     }
 
     /// Begins to watch it.
     pub(super) fn register(&self, poller: &Poller) -> io::Result<()> {
-        poller.add(self.stream.as_fd(), self.token, self.watched.1)
+        poller.add(self.channel.stream().as_fd(), self.token, self.watched.1)
     }
 
     /// Reads once, and hands on every whole message.
@@ -147,15 +158,17 @@ impl Connection {
         if self.connecting || self.read_closed {
             return Ok(());
         }
-        let length = match self.stream.read(scratch) {
-            Ok(0) => {
-                self.read_closed = true;
-                return Ok(());
+        let length = match self.channel.read(scratch) {
+            Ok(Got { length, is_end }) => {
+                self.read_closed = is_end;
+                length
             }
-            Ok(length) => length,
-            Err(error) if is_no_error(&error) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(End::Untrusted),
             Err(_) => return Err(End::Error),
         };
+        if length == 0 {
+            return Ok(());
+        }
         self.last_active = now;
         if self.inbound.is_empty() {
             let used = self.split(&scratch[..length], now, counts, limits, each)?;
@@ -186,18 +199,17 @@ impl Connection {
         limits: &StreamLimits,
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<usize, End> {
+        if self.web_socket.is_some() {
+            return self.split_frames(bytes, now, counts, limits, each);
+        }
         let mut used = 0;
         loop {
             let rest = &bytes[used..];
             let taken = match next_frame(rest).map_err(|_| End::Broken)? {
-                Frame::NeedMore => {
-                    self.looked_bytes += rest.len();
-                    let too_much = self.looked_bytes > LOOKED_BYTES_MAX;
-                    return if too_much { Err(End::Broken) } else { Ok(used) };
-                }
+                Frame::NeedMore => return self.look_again(rest.len()).map(|()| used),
                 Frame::KeepAlive { bytes } => {
                     counts.ping_count += 1;
-                    self.queue(b"\r\n", &mut Spares::default(), limits, now)?;
+                    self.queue_bytes(b"\r\n", &mut Spares::default(), limits, now)?;
                     bytes
                 }
                 Frame::Blank { bytes } => bytes,
@@ -213,8 +225,65 @@ impl Connection {
         }
     }
 
+    /// Counts bytes that were looked at and held no whole message.
+    fn look_again(&mut self, length: usize) -> Result<(), End> {
+        self.looked_bytes += length;
+        if self.looked_bytes > LOOKED_BYTES_MAX { Err(End::Broken) } else { Ok(()) }
+    }
+
+    /// What [`Self::split`] does, on a WebSocket.
+    fn split_frames(
+        &mut self,
+        bytes: &[u8],
+        now: Duration,
+        counts: &mut StreamCounts,
+        limits: &StreamLimits,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<usize, End> {
+        let Some(web_socket) = &mut self.web_socket else { return Ok(0) };
+        let (mut reply, mut message_count) = (Vec::new(), 0);
+        let (used, next) = web_socket.take(bytes, &mut reply, &mut |message| {
+            message_count += 1;
+            each(message);
+        });
+        counts.message_in_count += message_count;
+        self.greeted |= message_count > 0;
+        if !reply.is_empty() {
+            self.queue_bytes(&reply, &mut Spares::default(), limits, now)?;
+        }
+        match next {
+            Next::Reads if used == 0 => self.look_again(bytes.len())?,
+            Next::Reads => self.looked_bytes = 0,
+            Next::Ends => self.read_closed = true,
+            Next::Refused => {
+                counts.upgrade_refused_count += 1;
+                self.read_closed = true;
+            }
+            Next::Broken => {
+                counts.broken_count += 1;
+                self.read_closed = true;
+            }
+        }
+        Ok(used)
+    }
+
     /// Puts a message behind what waits to be written.
     pub(super) fn queue(
+        &mut self,
+        message: &[u8],
+        spares: &mut Spares,
+        limits: &StreamLimits,
+        now: Duration,
+    ) -> Result<(), End> {
+        if self.web_socket.is_none() {
+            return self.queue_bytes(message, spares, limits, now);
+        }
+        let mut framed = Vec::with_capacity(message.len() + 10);
+        push_message(message, &mut framed);
+        self.queue_bytes(&framed, spares, limits, now)
+    }
+
+    fn queue_bytes(
         &mut self,
         message: &[u8],
         spares: &mut Spares,
@@ -240,8 +309,9 @@ impl Connection {
         if !self.connecting {
             return Ok(false);
         }
-        match self.stream.take_error() {
-            Ok(None) if self.stream.peer_addr().is_ok() => {
+        let stream = self.channel.stream();
+        match stream.take_error() {
+            Ok(None) if stream.peer_addr().is_ok() => {
                 self.connecting = false;
                 self.last_active = now;
                 Ok(true)
@@ -253,9 +323,9 @@ impl Connection {
 
     /// Writes as far as the peer takes it.
     pub(super) fn write(&mut self, counts: &mut StreamCounts, now: Duration) -> Result<(), End> {
-        while !self.connecting && !self.is_blocked && self.waiting_bytes() > 0 {
+        while !self.is_blocked() && (self.waiting_bytes() > 0 || self.channel.wants_write()) {
             counts.write_count += 1;
-            match self.stream.write(&self.outbound[self.written..]) {
+            match self.channel.write(&self.outbound[self.written..]) {
                 Ok(written) => {
                     self.written += written;
                     (self.last_active, self.stalled_since) = (now, now);
@@ -288,13 +358,15 @@ impl Connection {
             self.outbound.drain(..self.written);
             self.written = 0;
         }
-        if self.read_closed && self.outbound.is_empty() {
+        if self.read_closed && self.outbound.is_empty() && !self.channel.wants_write() {
             return Err(End::ByPeer);
         }
-        let wanted = (!self.read_closed, self.connecting || !self.outbound.is_empty());
+        let writes = !self.outbound.is_empty() && !self.channel.is_handshaking();
+        let wanted = (!self.read_closed, self.connecting || writes || self.channel.wants_write());
         if wanted != self.watched {
             self.watched = wanted;
-            let watched = poller.watch(self.stream.as_fd(), self.token, wanted.0, wanted.1);
+            let watched =
+                poller.watch(self.channel.stream().as_fd(), self.token, wanted.0, wanted.1);
             watched.map_err(|_| End::Error)?;
         }
         Ok(())
@@ -317,6 +389,9 @@ impl Connection {
         if self.connecting {
             return (self.last_active + limits.connect_max, End::NotConnected);
         }
+        if self.channel.is_handshaking() {
+            return (self.inbound_since + limits.connect_max, End::Untrusted);
+        }
         if !self.outbound.is_empty() {
             let stalled = self.stalled_since + limits.unacknowledged_max;
             let full = self.full_since.map(|since| since + limits.full_max);
@@ -328,6 +403,13 @@ impl Connection {
         (self.last_active + limits.idle_max, End::Idle)
     }
 
+    /// Tells the peer that the connection ends, where the layers below have words for that.
+    pub(super) fn say_goodbye(&mut self) {
+        if !self.connecting {
+            self.channel.say_goodbye();
+        }
+    }
+
     /// Bytes that were queued and have not left.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.outbound.len() - self.written
@@ -337,8 +419,4 @@ impl Connection {
     pub(super) fn is_blocked(&self) -> bool {
         self.connecting || self.is_blocked
     }
-}
-
-fn is_no_error(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

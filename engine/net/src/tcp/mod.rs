@@ -1,4 +1,4 @@
-//! SIP over TCP: a shard's connections, framed, bounded, and written once per turn.
+//! SIP over TCP, TLS and WebSocket: a shard's connections, framed, bounded, and written once per turn.
 //!
 //! RFC 3261 section 18: a connection carries many dialogs in both directions; a response goes back
 //! over the connection its request came by; a request for a peer we have a connection to uses it,
@@ -9,15 +9,21 @@
 //! news for it holds them back until it is not full any more ([`StreamTable::take_fullness`]), so
 //! that it is told the newest state then, and not all that were. One that stays full is closed.
 
+mod channel;
 mod connection;
 mod table;
 #[cfg(test)]
 mod tests;
+mod web_socket;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::tls::Tls;
+
 pub use table::{Fullness, StreamMessage, StreamTable};
+pub use web_socket::WebOrigins;
 
 /// Bounds of one shard's connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -91,6 +97,11 @@ pub struct StreamCounts {
     pub crowded_count: u64,
     /// Times a connection became full.
     pub full_count: u64,
+    /// Connections closed because no keys could be agreed on, a certificate was not trusted, or TLS
+    /// was broken later.
+    pub untrusted_count: u64,
+    /// Upgrades to WebSocket that were refused.
+    pub upgrade_refused_count: u64,
     /// Connections closed by an error.
     pub error_count: u64,
     /// Connections closed by their peer.
@@ -107,6 +118,33 @@ pub struct StreamCounts {
     pub ping_count: u64,
 }
 
+/// What lies between TCP and SIP on a connection.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Layers {
+    /// TLS.
+    pub tls: bool,
+    /// WebSocket, above TLS if there is both.
+    pub web_socket: bool,
+}
+
+/// How one address is listened on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct StreamOptions {
+    /// What peers are told instead of the address.
+    pub advertised: Option<SocketAddr>,
+    /// Serves TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// Serves WebSocket, to these pages.
+    pub web_socket: Option<WebOrigins>,
+}
+
+impl StreamOptions {
+    /// What connections to the address are made of.
+    pub fn layers(&self) -> Layers {
+        Layers { tls: self.tls.is_some(), web_socket: self.web_socket.is_some() }
+    }
+}
+
 /// Where a message goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StreamTarget {
@@ -116,4 +154,6 @@ pub struct StreamTarget {
     pub peer: SocketAddr,
     /// Our address, as the peer shall see it in messages of a connection that is opened.
     pub local: SocketAddr,
+    /// What the connection is to be made of.
+    pub layers: Layers,
 }

@@ -6,8 +6,10 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use super::channel::Channel;
 use super::connection::{Connection, End, Spares};
-use super::{StreamCounts, StreamLimits, StreamTarget};
+use super::web_socket::WebSocket;
+use super::{Layers, StreamCounts, StreamLimits, StreamOptions, StreamTarget};
 use crate::sys::{Poller, Ready, stream};
 
 /// Tokens of listening sockets and connections begin here; smaller ones are somebody else's.
@@ -39,6 +41,8 @@ pub struct StreamMessage<'a> {
     pub local: SocketAddr,
     /// The peer's address.
     pub peer: SocketAddr,
+    /// What the connection is made of.
+    pub layers: Layers,
     /// Head and body.
     pub bytes: &'a [u8],
 }
@@ -61,7 +65,7 @@ pub struct StreamTable {
     limits: StreamLimits,
     listeners: Vec<Listener>,
     connections: HashMap<u32, Connection>,
-    by_peer: HashMap<SocketAddr, u32>,
+    by_peer: HashMap<(SocketAddr, Layers), u32>,
     count_by_source: HashMap<IpAddr, usize>,
     last_serial: u32,
     /// Connections with something to write or to decide.
@@ -79,7 +83,8 @@ pub struct StreamTable {
 #[derive(Debug)]
 struct Listener {
     socket: TcpListener,
-    advertised: Option<SocketAddr>,
+    address: SocketAddr,
+    options: StreamOptions,
     resting_until: Option<Duration>,
 }
 
@@ -114,7 +119,7 @@ impl StreamTable {
     }
 
     /// Listens on `address`, shared with other shards; port 0 takes a free one. Returns the real
-    /// address. Peers are told `advertised` instead of it, if given.
+    /// address.
     ///
     /// # Errors
     ///
@@ -122,11 +127,11 @@ impl StreamTable {
     pub fn listen(
         &mut self,
         address: SocketAddr,
-        advertised: Option<SocketAddr>,
+        options: StreamOptions,
     ) -> io::Result<SocketAddr> {
         let socket = stream::listen(address, true)?;
         let address = socket.local_addr()?;
-        self.listeners.push(Listener { socket, advertised, resting_until: None });
+        self.listeners.push(Listener { socket, address, options, resting_until: None });
         Ok(address)
     }
 
@@ -167,11 +172,12 @@ impl StreamTable {
                 self.counts.connected_count += u64::from(opened);
             });
         }
-        let (local, peer, mut count) = (connection.local, connection.peer, 0);
+        let (local, peer, layers, mut count) =
+            (connection.local, connection.peer, connection.layers, 0);
         if ready.readable && result.is_ok() {
             let mut message = |bytes: &[u8]| {
                 count += 1;
-                each(StreamMessage { serial, local, peer, bytes });
+                each(StreamMessage { serial, local, peer, layers, bytes });
             };
             let (scratch, counts, limits) = (&mut self.scratch, &mut self.counts, &self.limits);
             result = connection.read(scratch, now, counts, limits, &mut message);
@@ -188,7 +194,7 @@ impl StreamTable {
     /// is opened now.
     pub fn send(&mut self, poller: &Poller, target: StreamTarget, message: &[u8], now: Duration) {
         let named = Some(target.serial).filter(|serial| self.connections.contains_key(serial));
-        let found = named.or_else(|| self.by_peer.get(&target.peer).copied());
+        let found = named.or_else(|| self.by_peer.get(&(target.peer, target.layers)).copied());
         let Some(serial) = found.or_else(|| self.connect(poller, target, now)) else {
             self.counts.message_dropped_count += 1;
             return;
@@ -205,9 +211,10 @@ impl StreamTable {
         if !has_room && connection.is_blocked() {
             return Err(End::Crowded);
         }
+        let waiting_before = connection.waiting_bytes();
         connection.queue(message, &mut self.spares, &self.limits, now)?;
         self.counts.message_out_count += 1;
-        self.waiting_bytes += message.len();
+        self.waiting_bytes += connection.waiting_bytes() - waiting_before;
         if self.dirty.last() != Some(&serial) {
             self.dirty.push(serial);
         }
@@ -332,18 +339,22 @@ impl StreamTable {
                     return;
                 }
             };
-            let advertised = listener.advertised;
-            let local = advertised.map_or_else(|| stream.local_addr(), Ok);
+            let options = listener.options.clone();
+            let local = options.advertised.map_or_else(|| stream.local_addr(), Ok);
+            let session = options.tls.as_ref().map(|tls| tls.accept()).transpose();
             let prepared = stream
                 .set_nonblocking(true)
                 .and_then(|()| stream::tune(&stream, self.limits.unacknowledged_max));
-            let (Ok(local), Ok(()), Some(serial)) = (local, prepared, self.next_serial(peer.ip()))
+            let (Ok(local), Ok(()), Ok(session), Some(serial)) =
+                (local, prepared, session, self.next_serial(peer.ip()))
             else {
                 self.counts.refused_count += 1;
                 continue;
             };
             let token = CONNECTION_TOKENS + u64::from(serial);
-            let connection = Connection::accepted(stream, token, (local, peer), now);
+            let web_socket = options.web_socket.map(WebSocket::new);
+            let channel = Channel::new(stream, session);
+            let connection = Connection::accepted(channel, web_socket, token, (local, peer), now);
             if self.insert(poller, serial, connection).is_some() {
                 self.counts.accepted_count += 1;
             }
@@ -356,6 +367,13 @@ impl StreamTable {
             self.counts.refused_count += 1;
             None
         })?;
+        let session = match self.session(target) {
+            Ok(session) => session,
+            Err(_) => {
+                self.counts.connect_failed_count += 1;
+                return None;
+            }
+        };
         // The advertised address may not be one of this machine's; the system chooses then.
         let opened = stream::connect(Some(target.local.ip()), target.peer)
             .or_else(|_| stream::connect(None, target.peer));
@@ -369,7 +387,33 @@ impl StreamTable {
         };
         let token = CONNECTION_TOKENS + u64::from(serial);
         let addresses = (target.local, target.peer);
-        self.insert(poller, serial, Connection::opening(stream, token, addresses, now))
+        self.insert(
+            poller,
+            serial,
+            Connection::opening(Channel::new(stream, session), token, addresses, now),
+        )
+    }
+
+    /// Our side of TLS for a connection to be opened, if it is to have any: as on the address it
+    /// comes from. Nobody can connect to a browser.
+    fn session(&self, target: StreamTarget) -> io::Result<Option<rustls::Connection>> {
+        if target.layers.web_socket {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        if !target.layers.tls {
+            return Ok(None);
+        }
+        let secure = self.listeners.iter().filter(|listener| !listener.options.layers().web_socket);
+        let is_local = |listener: &&Listener| {
+            listener.options.advertised.unwrap_or(listener.address) == target.local
+        };
+        let mut tls = secure
+            .clone()
+            .filter(is_local)
+            .chain(secure.clone())
+            .filter_map(|listener| listener.options.tls.as_ref());
+        let tls = tls.next().ok_or(io::ErrorKind::Unsupported)?;
+        tls.connect(target.peer.ip()).map(Some)
     }
 
     /// A serial for a connection to or from `source`; `None` if there is no place for it.
@@ -394,7 +438,7 @@ impl StreamTable {
             self.counts.refused_count += 1;
             return None;
         }
-        self.by_peer.insert(connection.peer, serial);
+        self.by_peer.insert((connection.peer, connection.layers), serial);
         *self.count_by_source.entry(connection.peer.ip()).or_default() += 1;
         self.sweep_by(connection.deadline(&self.limits).0);
         self.connections.insert(serial, connection);
@@ -406,10 +450,12 @@ impl StreamTable {
     }
 
     fn close(&mut self, serial: u32, end: End) {
-        let Some(connection) = self.connections.remove(&serial) else { return };
+        let Some(mut connection) = self.connections.remove(&serial) else { return };
+        connection.say_goodbye();
         let counter = match end {
             End::ByPeer => &mut self.counts.closed_by_peer_count,
             End::Broken => &mut self.counts.broken_count,
+            End::Untrusted => &mut self.counts.untrusted_count,
             End::Error => &mut self.counts.error_count,
             End::NotConnected => &mut self.counts.connect_failed_count,
             End::Slow => &mut self.counts.slow_count,
@@ -420,8 +466,9 @@ impl StreamTable {
         *counter += 1;
         self.waiting_bytes -= connection.waiting_bytes();
         self.counts.message_dropped_count += u64::from(connection.waiting_bytes() > 0);
-        if self.by_peer.get(&connection.peer) == Some(&serial) {
-            self.by_peer.remove(&connection.peer);
+        let by_peer = (connection.peer, connection.layers);
+        if self.by_peer.get(&by_peer) == Some(&serial) {
+            self.by_peer.remove(&by_peer);
         }
         let source = connection.peer.ip();
         if let Some(count) = self.count_by_source.get_mut(&source) {
@@ -431,5 +478,13 @@ impl StreamTable {
             }
         }
         self.closed.push(serial);
+    }
+}
+
+#[cfg(test)]
+impl StreamTable {
+    /// TLS of the first address.
+    pub(super) fn listeners_tls(&self) -> Option<std::sync::Arc<crate::tls::Tls>> {
+        self.listeners.first().and_then(|listener| listener.options.tls.clone())
     }
 }

@@ -1,10 +1,13 @@
 //! A table on loopback, driven by hand, with plain blocking peers.
 
+mod secure;
+mod web;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use super::{StreamLimits, StreamMessage, StreamTable, StreamTarget};
+use super::{Layers, StreamLimits, StreamMessage, StreamOptions, StreamTable, StreamTarget};
 use crate::sys::Poller;
 
 const MESSAGE: &[u8] = b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 4\r\n\r\nbody";
@@ -14,6 +17,7 @@ struct Host {
     table: StreamTable,
     poller: Poller,
     address: SocketAddr,
+    layers: Layers,
     now: Duration,
     got: Vec<(u32, Vec<u8>)>,
     fullness: Vec<(u32, bool)>,
@@ -21,13 +25,18 @@ struct Host {
 
 impl Host {
     fn new(limits: StreamLimits) -> Self {
+        Self::with(limits, StreamOptions::default())
+    }
+
+    fn with(limits: StreamLimits, options: StreamOptions) -> Self {
         let mut table = StreamTable::new(limits);
         let any = "127.0.0.1:0".parse().expect("an address");
-        let address = table.listen(any, None).expect("a socket");
+        let address = table.listen(any, options.clone()).expect("a socket");
         let poller = Poller::new().expect("epoll");
         table.watch(&poller).expect("watched");
         let (got, fullness) = (Vec::new(), Vec::new());
-        Self { table, poller, address, now: Duration::ZERO, got, fullness }
+        let (now, layers) = (Duration::ZERO, options.layers());
+        Self { table, poller, address, layers, now, got, fullness }
     }
 
     /// One turn of a shard's loop; waits for something to be ready.
@@ -58,7 +67,7 @@ impl Host {
     }
 
     fn send(&mut self, serial: u32, peer: SocketAddr, message: &[u8]) {
-        let target = StreamTarget { serial, peer, local: self.address };
+        let target = StreamTarget { serial, peer, local: self.address, layers: self.layers };
         self.table.send(&self.poller, target, message, self.now);
         self.table.flush(&self.poller, self.now);
     }
@@ -78,7 +87,12 @@ impl Host {
             let last = self.fullness.iter().rev().find(|(of, _)| of == serial);
             let is_told = !last.is_some_and(|(_, is_full)| *is_full);
             if is_told {
-                let target = StreamTarget { serial: *serial, peer: *peer, local: self.address };
+                let target = StreamTarget {
+                    serial: *serial,
+                    peer: *peer,
+                    local: self.address,
+                    layers: self.layers,
+                };
                 self.table.send(&self.poller, target, &notify(number), self.now);
             }
             is_told
@@ -270,7 +284,7 @@ fn ten_thousand_notifys_of_many_turns_are_few_writes() {
         read(&mut client, 10_000 * 1000)
     });
     for number in 0..10_000 {
-        let target = StreamTarget { serial, peer, local: host.address };
+        let target = StreamTarget { serial, peer, local: host.address, layers: host.layers };
         host.table.send(&host.poller, target, &notify(number), host.now);
         if number % 64 == 63 {
             host.turn(Duration::ZERO);
@@ -287,7 +301,7 @@ fn ten_thousand_notifys_of_many_turns_are_few_writes() {
     let (client, serial) = host.greeted();
     let peer = client.local_addr().expect("bound");
     for number in 0..1000 {
-        let target = StreamTarget { serial, peer, local: host.address };
+        let target = StreamTarget { serial, peer, local: host.address, layers: host.layers };
         host.table.send(&host.poller, target, &notify(number), host.now);
     }
     let written = host.table.counts().write_count - counts.write_count;

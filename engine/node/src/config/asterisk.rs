@@ -18,6 +18,7 @@ mod options;
 mod pjsip;
 mod reader;
 mod section;
+mod tls;
 
 use std::path::Path;
 

@@ -10,6 +10,7 @@ use lampfield_core::config::{
 use lampfield_core::dialplan::DialplanError;
 use lampfield_core::digest::{Algorithm, Secret};
 use lampfield_core::placement::TenantId;
+use lampfield_net::tls::CertificateFiles;
 
 use super::problem::{Place, Problems};
 use super::{AmiConfig, Listen, MirrorConfig};
@@ -25,6 +26,8 @@ pub(super) struct Draft {
     /// User agent and realm are empty until something sets them.
     pub(super) core: Config,
     pub(super) listen: Vec<Listen>,
+    /// Certificates of tenants, by the names clients ask for.
+    pub(super) certificates: Vec<(String, CertificateFiles)>,
     pub(super) shard_count: Option<u8>,
     pub(super) ami: AmiConfig,
     /// Whether AMI is wanted; its users may be configured without.
@@ -50,6 +53,7 @@ impl Draft {
         Self {
             core: Config { tenants: tenants.iter().map(gone).collect(), ..Config::default() },
             listen: Vec::new(),
+            certificates: Vec::new(),
             shard_count: None,
             ami: AmiConfig::default(),
             ami_enabled: false,

@@ -13,7 +13,7 @@ use lampfield_core::placement::TenantId;
 
 use super::Listen;
 use super::build::Draft;
-use super::load::SIP_PORT;
+use super::load::sip_port;
 use super::problem::Place;
 
 /// What `lampfield run` alone serves: extensions 1000 to 1099, to this machine only.
@@ -56,8 +56,8 @@ pub(super) fn embedded(draft: &mut Draft, dialect: Option<Dialect>) {
         draft.identify(&place, v4, endpoint);
         draft.identify(&place, v6, endpoint);
     }
-    let bind = (std::net::Ipv4Addr::LOCALHOST, SIP_PORT).into();
-    let listen = |transport| Listen { transport, bind, advertised: None };
+    let bind = (std::net::Ipv4Addr::LOCALHOST, sip_port(Transport::Udp)).into();
+    let listen = |transport| Listen::plain(transport, bind);
     draft.listen.extend([Transport::Udp, Transport::Tcp].map(listen));
     draft.ami_enabled = true;
 }

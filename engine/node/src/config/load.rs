@@ -18,8 +18,16 @@ use crate::control::console::default_socket_path;
 /// The port of AMI.
 pub(super) const AMI_PORT: u16 = 5038;
 
-/// The port of SIP over UDP and TCP.
-pub(super) const SIP_PORT: u16 = 5060;
+/// The port SIP is served on by a transport if none is named (RFC 3261 section 19.1.2, RFC 7118
+/// section 5).
+pub(super) const fn sip_port(transport: Transport) -> u16 {
+    match transport {
+        Transport::Udp | Transport::Tcp => 5060,
+        Transport::Tls => 5061,
+        Transport::Ws => 80,
+        Transport::Wss => 443,
+    }
+}
 
 /// What to read, and what the command line says. The command line goes before every file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -123,9 +131,9 @@ fn apply(options: &mut LoadOptions, draft: &mut Draft) {
         draft.listen.clone_from(&options.listen);
     }
     if draft.listen.is_empty() {
-        let bind = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), SIP_PORT);
+        let bind = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), sip_port(Transport::Udp));
         draft.notices.push(format!("no listen address is configured: serving SIP on {bind}"));
-        let listen = |transport| Listen { transport, bind, advertised: None };
+        let listen = |transport| Listen::plain(transport, bind);
         draft.listen.extend([Transport::Udp, Transport::Tcp].map(listen));
     }
     if let Some(bind) = options.ami {

@@ -138,7 +138,9 @@ impl Native<'_> {
                 Dialect::Rfc => vec![Algorithm::Sha256, Algorithm::Md5],
                 Dialect::Asterisk => vec![Algorithm::Md5],
             });
-        self.tenants(file.tenant);
+        // Relative to the file that names it, wherever the node was started.
+        let near = path.parent().unwrap_or(Path::new(""));
+        self.tenants(file.tenant, near);
         self.providers(file.provider);
         self.contexts(file.context);
         self.hints(file.hint);
@@ -149,10 +151,8 @@ impl Native<'_> {
         self.endpoints(file.endpoint, dialect);
         self.mailboxes(&file.mailbox);
         self.feeds(&file.feed);
-        self.listen(file.listen);
+        self.listen(file.listen, near);
         self.limits(file.limits);
-        // Relative to the file that names it, wherever the node was started.
-        let near = path.parent().unwrap_or(Path::new(""));
         self.mirrors(file.mirror, near);
         self.ami(file.ami);
         self.node(file.node);

@@ -116,7 +116,7 @@ impl Node {
     }
 
     /// Reads the configuration again and hands it to all shards. Addresses and shard count stay
-    /// as they were at start.
+    /// as they were at start; new TLS connections use the certificates as they are now.
     ///
     /// # Errors
     ///
@@ -127,6 +127,7 @@ impl Node {
         let known = tenants::names(&self.config().core);
         let known_count = known.len();
         let config = tokio::task::spawn_blocking(move || reload(&known)).await??;
+        let config = self.with_same_addresses(config);
         let core = Arc::clone(&config.core);
         let new = tenants::records(known_count, &core);
         if let Some(store) = self.records.as_ref().filter(|_| !new.is_empty()) {
@@ -138,6 +139,26 @@ impl Node {
         self.client.broadcast(Command::Reload(core)).await?;
         self.mirrors.reconfigure();
         Ok(())
+    }
+
+    /// `newer` with the addresses that are served, and their TLS as `newer` has it.
+    fn with_same_addresses(&self, newer: NodeConfig) -> NodeConfig {
+        let listen = self.config().listen.clone();
+        for served in &listen {
+            let again = newer.listen.iter().find(|again| served.is_same_address(again));
+            match (&served.tls, again.and_then(|again| again.tls.as_ref())) {
+                (Some(tls), Some(newer)) => tls.adopt(newer),
+                (Some(_), None) => {
+                    let token = served.transport.token();
+                    tracing::warn!(
+                        "{token} {} is served until the next start, with the old certificate",
+                        served.bind
+                    );
+                }
+                (None, _) => {}
+            }
+        }
+        NodeConfig { listen, ..newer }
     }
 
     /// Finds the hint of an extension, as a subscription would.

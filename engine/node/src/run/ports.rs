@@ -10,7 +10,8 @@ use lampfield_core::flow::{ConnectionId, Flow, Transport};
 use lampfield_core::placement::ShardId;
 use lampfield_net::sys::{Datagram, Poller, Ready, Received};
 use lampfield_net::tcp::{
-    Fullness, StreamCounts, StreamLimits, StreamMessage, StreamTable, StreamTarget,
+    Fullness, Layers, StreamCounts, StreamLimits, StreamMessage, StreamOptions, StreamTable,
+    StreamTarget,
 };
 use lampfield_net::udp::{UdpCounts, UdpPort};
 
@@ -53,7 +54,7 @@ impl Ports {
             let refused = || format!("cannot serve SIP on {token} {}", listen.bind);
             match transport {
                 Transport::Udp => UdpPort::claim(listen.bind),
-                Transport::Tcp => StreamTable::claim(listen.bind),
+                _ => StreamTable::claim(listen.bind),
             }
             .with_context(refused)?;
             // The first shard finds a free port where none is named; the others share it.
@@ -83,7 +84,7 @@ impl Ports {
                 self.udp.push(Port { port, advertised, write_armed: false });
                 Ok(address)
             }
-            Transport::Tcp => self.streams.listen(address, advertised),
+            _ => self.streams.listen(address, stream_options(listen)),
         }
     }
 
@@ -123,9 +124,9 @@ impl Ports {
         if StreamTable::owns(ready.token) {
             let shard = self.own.0;
             return Ok(self.streams.on_ready(poller, ready, since_start(now), |message| {
-                let StreamMessage { serial, local, peer, bytes } = message;
+                let StreamMessage { serial, local, peer, layers, bytes } = message;
                 let connection = ConnectionId { shard, serial };
-                each(Flow { transport: Transport::Tcp, local, peer, connection }, bytes);
+                each(Flow { transport: transport(layers), local, peer, connection }, bytes);
             }));
         }
         let at = ready.token as usize;
@@ -192,7 +193,7 @@ impl Ports {
     pub(super) fn send_stream(&mut self, poller: &Poller, flow: Flow, bytes: &[u8], now: Time) {
         let Flow { local, peer, connection, .. } = flow;
         let serial = if connection.shard == self.own.0 { connection.serial } else { 0 };
-        let target = StreamTarget { serial, peer, local };
+        let target = StreamTarget { serial, peer, local, layers: layers(flow.transport) };
         self.streams.send(poller, target, bytes, since_start(now));
     }
 
@@ -277,6 +278,32 @@ impl Port {
             // Refused only for a descriptor that was never added.
             let _ = poller.modify(self.port.as_fd(), at as u64, self.write_armed);
         }
+    }
+}
+
+fn stream_options(listen: &Listen) -> StreamOptions {
+    let layers = layers(listen.transport);
+    StreamOptions {
+        advertised: listen.advertised,
+        tls: listen.tls.clone().filter(|_| layers.tls),
+        web_socket: layers.web_socket.then(|| listen.origins.clone()),
+    }
+}
+
+/// What connections of a transport are made of.
+fn layers(transport: Transport) -> Layers {
+    Layers {
+        tls: transport.is_secure(),
+        web_socket: matches!(transport, Transport::Ws | Transport::Wss),
+    }
+}
+
+fn transport(layers: Layers) -> Transport {
+    match layers {
+        Layers { tls: false, web_socket: false } => Transport::Tcp,
+        Layers { tls: true, web_socket: false } => Transport::Tls,
+        Layers { tls: false, web_socket: true } => Transport::Ws,
+        Layers { tls: true, web_socket: true } => Transport::Wss,
     }
 }
 

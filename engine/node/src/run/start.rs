@@ -205,6 +205,8 @@ impl ShardParts<'_> {
         ports: Vec<Ports>,
     ) -> anyhow::Result<Vec<Executor<anyhow::Result<()>>>> {
         let cores = sys::allowed_cores();
+        // One for all: a shard must know the nonces of another that passes a request on.
+        let seed = secret_seed();
         let mut executors = Vec::with_capacity(ports.len());
         for (id, (ports, inbound)) in ports.into_iter().zip(inbounds).enumerate() {
             let setup = LoopSetup {
@@ -212,7 +214,7 @@ impl ShardParts<'_> {
                     id: ShardId(id as u8),
                     placement: self.placement.clone(),
                     config: Arc::clone(&self.config.core),
-                    seed: secret_seed(),
+                    seed,
                     unix_at_zero_ms: self.clock.unix_at_zero_ms(),
                     durable: self.records.is_some(),
                 },

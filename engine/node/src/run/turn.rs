@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use lampfield_core::command::Command;
-use lampfield_core::flow::Transport;
 use lampfield_core::limits::Limits;
 use lampfield_core::placement::ShardId;
 use lampfield_core::record::Record;
@@ -307,7 +306,7 @@ impl ShardLoop {
 
     /// Hands stream messages to the executors that hold their connections.
     fn send_streams(&mut self, now: Time) {
-        let streams = self.out.messages().filter(|(flow, _)| flow.transport == Transport::Tcp);
+        let streams = self.out.messages().filter(|(flow, _)| flow.transport.is_stream());
         for (flow, bytes) in streams {
             let holder = ShardId(flow.connection.shard);
             if flow.connection.serial == 0 || holder == self.id {
@@ -325,7 +324,7 @@ impl ShardLoop {
         }
         let message_count = self.out.index().len();
         let handled = (message_count > 0).then(|| self.clock.now());
-        let datagrams = self.out.messages().filter(|(flow, _)| flow.transport == Transport::Udp);
+        let datagrams = self.out.messages().filter(|(flow, _)| !flow.transport.is_stream());
         self.sent_this_turn += self.ports.send(&self.poller, datagrams);
         self.send_streams(now);
         if let Some(handled) = handled {

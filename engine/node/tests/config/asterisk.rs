@@ -152,7 +152,7 @@ external_signaling_address=198.51.100.1
 local_net=10.0.0.0/8
 [tls]
 type=transport
-protocol=tls
+protocol=wss
 bind=0.0.0.0:5061
 [basic](!)
 type=endpoint

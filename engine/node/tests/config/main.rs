@@ -7,6 +7,7 @@ mod lists;
 mod mailboxes;
 mod mirrors;
 mod native;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -199,11 +199,10 @@ fn the_command_line_goes_before_the_files() {
         ami: Some("0.0.0.0:5039".parse().unwrap()),
         shard_count: Some(3),
         state_dir: Some("state".into()),
-        listen: vec![lampfield::config::Listen {
-            transport: lampfield_core::flow::Transport::Udp,
-            bind: "127.0.0.1:0".parse().unwrap(),
-            advertised: None,
-        }],
+        listen: vec![lampfield::config::Listen::plain(
+            lampfield_core::flow::Transport::Udp,
+            "127.0.0.1:0".parse().unwrap(),
+        )],
         ..LoadOptions::default()
     };
     let loaded = load(&options).unwrap();

@@ -9,8 +9,8 @@ use crate::is_asked_for;
 use crate::stage::{PATIENCE, Running, Stage, UNHINTED};
 
 /// A baresip with one account, and what it says.
-struct Phone {
-    process: Running,
+pub(crate) struct Phone {
+    pub(crate) process: Running,
     lines: mpsc::Receiver<String>,
     said: Vec<String>,
     control: String,
@@ -19,16 +19,30 @@ struct Phone {
 impl Phone {
     /// `user` at the stage's node, watching `contacts`.
     fn start(stage: &Stage, user: &str, parameters: &str, contacts: std::ops::Range<u32>) -> Self {
+        Self::start_by(stage, ("udp", &stage.sip), user, parameters, contacts)
+    }
+
+    /// The same by another transport, at the address where the node serves that.
+    pub(crate) fn start_by(
+        stage: &Stage,
+        (transport, address): (&str, &str),
+        user: &str,
+        parameters: &str,
+        contacts: std::ops::Range<u32>,
+    ) -> Self {
         let (modules, control) = ("/usr/lib/baresip/modules", free_tcp_address());
         let config = format!(
-            "poll_method epoll\nsip_listen 127.0.0.1:0\nmodule_path {modules}\n\
+            "poll_method epoll\nsip_listen 127.0.0.1:0\nsip_verify_server no\nmodule_path {modules}\n\
              module account.so\nmodule contact.so\nmodule presence.so\nmodule ctrl_tcp.so\n\
              ctrl_tcp_listen {control}\n"
         );
         stage.write(&format!("{user}/config"), &config);
-        let account = format!("<sip:{user}@{};transport=udp>;regint=0{parameters}\n", stage.sip);
+        let account =
+            format!("<sip:{user}@{address};transport={transport}>;regint=0{parameters}\n");
         stage.write(&format!("{user}/accounts"), &account);
-        let contact = |exten| format!("\"Lamp{exten}\" <sip:{exten}@{}>;presence=p2p\n", stage.sip);
+        let contact = |exten| {
+            format!("\"Lamp{exten}\" <sip:{exten}@{address};transport={transport}>;presence=p2p\n")
+        };
         stage.write(&format!("{user}/contacts"), &contacts.map(contact).collect::<String>());
 
         let mut command = Command::new("baresip");
@@ -44,7 +58,7 @@ impl Phone {
     }
 
     /// Waits until its contact has changed, which must be as said.
-    fn shows_change(&mut self, from: &str, to: &str, after: &str) {
+    pub(crate) fn shows_change(&mut self, from: &str, to: &str, after: &str) {
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
                 panic!("after {after} baresip never showed {to}, but said {:#?}", self.said);

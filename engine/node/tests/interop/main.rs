@@ -11,6 +11,7 @@ mod kamailio;
 #[path = "../shared/phone.rs"]
 #[allow(dead_code, reason = "the watchers here look at documents, not at facts")]
 mod phone;
+mod secure;
 mod stage;
 
 use stage::Stage;

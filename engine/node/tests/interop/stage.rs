@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// No story takes longer than this, even on a busy machine.
@@ -26,6 +26,9 @@ context = "default"
 match = ["127.0.0.0/8"]
 allow_publish = "any"
 "#;
+
+/// Where SIP is served unless the configuration says it.
+const UDP: [&str; 2] = ["--listen", "udp:127.0.0.1:0"];
 
 /// A child that is killed, by its id, when the story ends.
 pub(crate) struct Running(pub(crate) Child);
@@ -73,8 +76,11 @@ impl Running {
 pub(crate) struct Stage {
     node: Option<Running>,
     pub(crate) dir: PathBuf,
+    /// UDP's address.
     pub(crate) sip: String,
     ami: String,
+    /// What the node says it serves, a line each.
+    ready: String,
 }
 
 impl Stage {
@@ -88,7 +94,7 @@ impl Stage {
             .status()
             .expect("lampfield runs");
         assert!(written.success());
-        Self::start(dir, shard_count, "--asterisk", &etc)
+        Self::start(dir, shard_count, "--asterisk", &etc, &[UDP])
     }
 
     /// A node with a configuration of its own.
@@ -96,25 +102,49 @@ impl Stage {
         let dir = directory(name);
         let file = dir.join("lampfield.toml");
         std::fs::write(&file, config).expect("written");
-        Self::start(dir, shard_count, "--config", &file)
+        Self::start(dir, shard_count, "--config", &file, &[UDP])
     }
 
-    fn start(dir: PathBuf, shard_count: u8, option: &str, config: &Path) -> Self {
+    /// A node with a configuration that says where SIP is served, UDP among it, and the files it
+    /// names.
+    pub(crate) fn listening(
+        name: &str,
+        shard_count: u8,
+        config: &str,
+        files: impl FnOnce(&Path),
+    ) -> Self {
+        let dir = directory(name);
+        files(&dir);
+        let file = dir.join("lampfield.toml");
+        std::fs::write(&file, config).expect("written");
+        Self::start(dir, shard_count, "--config", &file, &[])
+    }
+
+    fn start(
+        dir: PathBuf,
+        shard_count: u8,
+        option: &str,
+        config: &Path,
+        listen: &[[&str; 2]],
+    ) -> Self {
         let mut run = Command::new(env!("CARGO_BIN_EXE_lampfield"));
         run.arg("run").arg(option).arg(config);
         run.args(["--shards", &shard_count.to_string()]);
-        run.args(["--listen", "udp:127.0.0.1:0", "--ami", "127.0.0.1:0"]);
+        run.args(listen.as_flattened()).args(["--ami", "127.0.0.1:0"]);
         run.arg("--console").arg(dir.join("console.sock"));
         run.arg("--ready-file").arg(dir.join("ready"));
         let node = Some(Running::start(&mut run, "no package: it is this one"));
-        let mut stage = Self { node, dir, sip: String::new(), ami: String::new() };
-        let ready = stage.file_once_there("ready");
-        let address = |kind: &str| {
-            let line = ready.lines().find_map(|line| line.strip_prefix(kind));
-            line.unwrap_or_else(|| panic!("no {kind:?} in {ready:?}")).to_owned()
-        };
-        (stage.sip, stage.ami) = (address("udp "), address("ami "));
+        let mut stage =
+            Self { node, dir, sip: String::new(), ami: String::new(), ready: String::new() };
+        stage.ready = stage.file_once_there("ready");
+        (stage.sip, stage.ami) = (stage.address("udp"), stage.address("ami"));
         stage
+    }
+
+    /// Where something is served.
+    pub(crate) fn address(&self, kind: &str) -> String {
+        let line = self.ready.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {kind:?} in {:?}", self.ready)).to_owned()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -140,21 +170,41 @@ impl Stage {
     }
 
     pub(crate) fn console(&self, command: &str) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_lampfield"))
+        let output = self.console_output(command);
+        assert!(output.status.success(), "{command}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What the console says to a command that it must refuse.
+    pub(crate) fn console_refusal(&self, command: &str) -> String {
+        let output = self.console_output(command);
+        assert!(!output.status.success(), "{command}: {output:?}");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    fn console_output(&self, command: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_lampfield"))
             .arg("console")
             .arg("--socket")
             .arg(self.path("console.sock"))
             .args(["-x", command])
             .output()
-            .expect("lampfield runs");
-        assert!(output.status.success(), "{command}: {output:?}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+            .expect("lampfield runs")
     }
 
     pub(crate) fn wait_for_counter(&self, name: &str, want: u64) {
+        self.wait_for("counters", name, want);
+    }
+
+    /// The same for what sockets and queues count.
+    pub(crate) fn wait_for_net_counter(&self, name: &str, want: u64) {
+        self.wait_for("net", name, want);
+    }
+
+    fn wait_for(&self, table: &str, name: &str, want: u64) {
         let begun = Instant::now();
         loop {
-            let counters = self.console("counters");
+            let counters = self.console(table);
             let line = counters.lines().find(|line| line.starts_with(&format!("{name} ")));
             let value = line.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse().ok());
             if value == Some(want) {

@@ -137,7 +137,7 @@ fn config(dir: &Path, pbxs: &[&Pbx], change: fn(&mut MirrorConfig)) -> NodeConfi
         asterisk: Some(lab),
         mirror,
         shard_count: Some(2),
-        listen: vec![Listen { transport: Transport::Udp, bind: any, advertised: None }],
+        listen: vec![Listen::plain(Transport::Udp, any)],
         ami: Some(any),
         console_socket: Some(dir.join("console.sock")),
         state_dir: Some(dir.join("state")),

@@ -94,7 +94,7 @@ pub(crate) fn boot(dir: &Path, setup: &Setup) -> anyhow::Result<Node> {
         asterisk: Some(dir.join("asterisk")),
         dialect: setup.dialect,
         shard_count: Some(setup.shard_count),
-        listen: vec![Listen { transport: setup.transport, bind: any, advertised: None }],
+        listen: vec![Listen::plain(setup.transport, any)],
         ami: Some(any),
         console_socket: Some(dir.join(CONSOLE)),
         ..LoadOptions::default()

@@ -203,31 +203,37 @@ pub(super) const AUTH: Options = Options {
 
 pub(super) const TRANSPORT: Options = Options {
     kind: "a transport",
-    used: &["protocol", "bind", "external_signaling_address", "external_signaling_port"],
+    used: &[
+        "protocol",
+        "bind",
+        "external_signaling_address",
+        "external_signaling_port",
+        "cert_file",
+        "priv_key_file",
+        "ca_list_file",
+        "verify_client",
+        "require_client_cert",
+        "verify_server",
+    ],
     silent: &[
         "allow_reload",
         "allow_wildcard_certs",
         "async_operations",
-        "ca_list_*",
-        "cert_file",
         "cipher",
         "cos",
         "domain",
         "external_media_address",
-        "method",
-        "password",
-        "priv_key_file",
-        "require_client_cert",
         "symmetric_transport",
         "tcp_keepalive_*",
         "tos",
-        "verify_*",
         "websocket_write_timeout",
     ],
-    reasons: &[(
-        "local_net",
-        "every peer is told the external address, those of the local network too",
-    )],
+    reasons: &[
+        ("method", "TLS 1.2 and 1.3 are spoken, whichever the client knows"),
+        ("password", "keys are read as they are: decrypt the file"),
+        ("ca_list_path", "a directory of authorities is not read: ca_list_file names one file"),
+        ("local_net", "every peer is told the external address, those of the local network too"),
+    ],
 };
 
 pub(super) const GLOBAL: Options = Options {

@@ -12,11 +12,11 @@ use lampfield_core::placement::TenantId;
 use lampfield_core::provider::Provider;
 
 use super::super::build::{self, Draft};
-use super::super::load::SIP_PORT;
+use super::super::load::sip_port;
 use super::super::problem::Problems;
 use super::super::{Listen, acl};
 use super::section::{Entry, Section};
-use super::{feeds, lists, mailboxes, options};
+use super::{feeds, lists, mailboxes, options, tls};
 
 /// Realm of a challenge unless configured; Asterisk's own.
 const REALM: &str = "asterisk";
@@ -169,12 +169,14 @@ fn transport(section: &Section, draft: &mut Draft) {
     let transport = match &*protocol {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
-        "tls" | "ws" | "wss" => {
-            let text = format!("SIP over {protocol} is not served: this transport is left out");
+        "tls" => Transport::Tls,
+        "ws" | "wss" => {
+            let text = "http.conf is not read, which says where WebSocket is served: [[listen]] \
+                        with transport = \"ws\" or \"wss\" in a lampfield.toml does";
             return draft.problems.warn(&section.place, text);
         }
         other => {
-            let text = format!("protocol = {other}: udp or tcp expected");
+            let text = format!("protocol = {other}: udp, tcp or tls expected");
             let place = section.get("protocol").map_or(&section.place, |entry| &entry.place);
             return draft.problems.error(place, text);
         }
@@ -183,12 +185,19 @@ fn transport(section: &Section, draft: &mut Draft) {
         let text = format!("transport {} needs bind = ADDRESS[:PORT]", section.name);
         return draft.problems.error(&section.place, text);
     };
-    let Some(bind) = acl::address(&entry.value, SIP_PORT) else {
+    let Some(bind) = acl::address(&entry.value, sip_port(transport)) else {
         let text = format!("bind = {}: an IP address with or without port expected", entry.value);
         return draft.problems.error(&entry.place, text);
     };
     let advertised = advertised(section, bind, draft);
-    draft.listen.push(Listen { transport, bind, advertised });
+    let tls = match transport.is_secure() {
+        false => None,
+        true => match tls::of_transport(section, draft) {
+            Some(tls) => Some(tls),
+            None => return,
+        },
+    };
+    draft.listen.push(Listen { advertised, tls, ..Listen::plain(transport, bind) });
 }
 
 /// The address told to peers, if it is another one than that bound.

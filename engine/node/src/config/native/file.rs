@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use lampfield_core::config::{CallDetails, Combination, Dialect, PublishScope};
+use lampfield_core::flow::Transport;
+use lampfield_net::tls::ClientCheck;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -20,7 +22,7 @@ pub(super) struct File {
     /// The user of its `manager.conf` by which its states are mirrored.
     pub(super) asterisk_mirror: Option<Spanned<String>>,
     pub(super) node: Node,
-    pub(super) listen: Vec<Listen>,
+    pub(super) listen: Vec<Spanned<Listen>>,
     pub(super) tenant: Vec<Tenant>,
     pub(super) provider: Vec<Provider>,
     pub(super) context: Vec<Context>,
@@ -71,6 +73,36 @@ pub(super) struct Listen {
     pub(super) transport: TransportName,
     pub(super) bind: Spanned<String>,
     pub(super) advertised: Option<Spanned<String>>,
+    /// The certificate with those between it and its authority.
+    pub(super) certificate: Option<Spanned<PathBuf>>,
+    pub(super) private_key: Option<Spanned<PathBuf>>,
+    /// Authorities of clients and servers we trust.
+    pub(super) ca: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub(super) verify_clients: ClientCheckName,
+    #[serde(default = "yes")]
+    pub(super) verify_servers: bool,
+    /// Pages that may connect by WebSocket; those of the same host without.
+    pub(super) origins: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ClientCheckName {
+    #[default]
+    Never,
+    IfShown,
+    Always,
+}
+
+impl From<ClientCheckName> for ClientCheck {
+    fn from(name: ClientCheckName) -> Self {
+        match name {
+            ClientCheckName::Never => Self::Never,
+            ClientCheckName::IfShown => Self::IfShown,
+            ClientCheckName::Always => Self::Always,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -78,6 +110,21 @@ pub(super) struct Listen {
 pub(super) enum TransportName {
     Udp,
     Tcp,
+    Tls,
+    Ws,
+    Wss,
+}
+
+impl From<TransportName> for Transport {
+    fn from(name: TransportName) -> Self {
+        match name {
+            TransportName::Udp => Self::Udp,
+            TransportName::Tcp => Self::Tcp,
+            TransportName::Tls => Self::Tls,
+            TransportName::Ws => Self::Ws,
+            TransportName::Wss => Self::Wss,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,6 +132,9 @@ pub(super) enum TransportName {
 pub(super) struct Tenant {
     pub(super) name: Spanned<String>,
     pub(super) domain: Option<Spanned<String>>,
+    /// Shown to those who ask for the domain by TLS.
+    pub(super) certificate: Option<Spanned<PathBuf>>,
+    pub(super) private_key: Option<Spanned<PathBuf>>,
     /// What watchers see of an extension that has a hint and is published.
     pub(super) publications: Option<CombinationName>,
     /// Whether extensions without a hint can be published and watched.

@@ -1,5 +1,6 @@
 //! Tenants, providers, contexts and hints of `lampfield.toml`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use lampfield_core::config::{self, CallDetails, Combination};
@@ -7,13 +8,14 @@ use lampfield_core::dialplan::{self, DialplanError, Globals, Template, split_ran
 use lampfield_core::placement::TenantId;
 use lampfield_core::provider::{self, ProviderKind};
 use lampfield_core::state::DeviceState;
+use lampfield_net::tls::CertificateFiles;
 use toml::Spanned;
 
 use super::file::{Context, Hint, HintRange, KindName, Pattern, Provider, Tenant};
 use super::{EVERY_TENANT, Native};
 
 impl Native<'_> {
-    pub(super) fn tenants(&mut self, tenants: Vec<Tenant>) {
+    pub(super) fn tenants(&mut self, tenants: Vec<Tenant>, near: &Path) {
         for tenant in tenants {
             let name = tenant.name.get_ref();
             if name == EVERY_TENANT {
@@ -28,12 +30,29 @@ impl Native<'_> {
                     self.error(&tenant.name, format!("domain '{domain}' is no host name"));
                 }
                 let (name, domain) = (name.as_str().into(), domain.map(Arc::from));
+                self.certificate(&tenant, near);
                 let publications = publications(&tenant);
                 let new = config::Tenant { name, domain, publications, is_gone: false };
                 if self.draft.add_tenant(new).is_none() {
                     let text = format!("there are or were more than {} tenants", u16::MAX);
                     self.error(&tenant.name, text);
                 }
+            }
+        }
+    }
+
+    /// A tenant's certificate is shown by its domain.
+    fn certificate(&mut self, tenant: &Tenant, near: &Path) {
+        match (&tenant.certificate, &tenant.private_key, &tenant.domain) {
+            (None, None, _) => {}
+            (Some(chain), Some(key), Some(domain)) => {
+                let [chain, key] = [chain, key].map(|path| near.join(path.get_ref()));
+                let files = CertificateFiles { chain, key };
+                self.draft.certificates.push((domain.get_ref().clone(), files));
+            }
+            _ => {
+                let text = "certificate, private_key and domain expected together";
+                self.error(&tenant.name, text);
             }
         }
     }

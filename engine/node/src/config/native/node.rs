@@ -1,15 +1,29 @@
 //! Addresses, AMI and the node itself in `lampfield.toml`.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lampfield_core::flow::Transport;
+use lampfield_net::tcp::WebOrigins;
+use lampfield_net::tls::{CertificateFiles, Tls, TlsSettings};
 use toml::Spanned;
 
-use super::super::load::{AMI_PORT, SIP_PORT};
+use super::super::load::{AMI_PORT, sip_port};
+use super::super::tls;
 use super::super::{self as config, acl};
 use super::Native;
-use super::file::{Ami, AmiUser, Listen, Node, TransportName};
+use super::file::{Ami, AmiUser, Listen, Node};
 use crate::control::ami::class;
+
+/// `*` stands for all pages; none named, for those of the host itself.
+fn origins(named: Option<Vec<String>>) -> WebOrigins {
+    match named {
+        None => WebOrigins::SameHost,
+        Some(named) if named.iter().any(|origin| origin == "*") => WebOrigins::Any,
+        Some(named) => WebOrigins::Listed(named),
+    }
+}
 
 impl Native<'_> {
     pub(super) fn node(&mut self, node: Node) {
@@ -32,22 +46,68 @@ impl Native<'_> {
         self.draft.console_socket = node.console_socket;
     }
 
-    pub(super) fn listen(&mut self, listen: Vec<Listen>) {
-        for Listen { transport, bind, advertised } in listen {
-            let Some(bind) = self.address(&bind, SIP_PORT) else { continue };
-            let advertised = match &advertised {
+    /// Certificates of tenants must be known already. Files lie near this one unless they say where.
+    pub(super) fn listen(&mut self, listen: Vec<Spanned<Listen>>, near: &Path) {
+        for entry in listen {
+            let file = entry.get_ref();
+            let transport = Transport::from(file.transport);
+            let Some(bind) = self.address(&file.bind, sip_port(transport)) else { continue };
+            let advertised = match &file.advertised {
                 Some(text) => match self.address(text, bind.port()) {
                     Some(address) => Some(address),
                     None => continue,
                 },
                 None => None,
             };
-            let transport = match transport {
-                TransportName::Udp => Transport::Udp,
-                TransportName::Tcp => Transport::Tcp,
+            let tls = match self.tls(transport, &entry, near) {
+                Ok(tls) => tls,
+                Err(()) => continue,
             };
-            self.draft.listen.push(config::Listen { transport, bind, advertised });
+            let origins = origins(file.origins.clone());
+            self.draft.listen.push(config::Listen { transport, bind, advertised, tls, origins });
         }
+    }
+
+    /// TLS of an address, if it is to be secure. What is wrong is told already.
+    fn tls(
+        &mut self,
+        transport: Transport,
+        entry: &Spanned<Listen>,
+        near: &Path,
+    ) -> Result<Option<Arc<Tls>>, ()> {
+        let file = entry.get_ref();
+        let (chain, key) = (file.certificate.as_ref(), file.private_key.as_ref());
+        if !transport.is_secure() {
+            let given = [chain, key, file.ca.as_ref()].into_iter().flatten().next();
+            return match given {
+                None => Ok(None),
+                Some(given) => {
+                    let text = "transport tls or wss expected beside it: this one is not secure";
+                    self.error(given, text);
+                    Err(())
+                }
+            };
+        }
+        let (Some(chain), Some(key)) = (chain, key) else {
+            self.error(entry, "certificate and private_key expected: files in PEM");
+            return Err(());
+        };
+        let path = |path: &Spanned<PathBuf>| near.join(path.get_ref());
+        let settings = TlsSettings {
+            certificate: CertificateFiles { chain: path(chain), key: path(key) },
+            by_name: self.draft.certificates.clone(),
+            authorities: file.ca.as_ref().map(path),
+            clients: file.verify_clients.into(),
+            verifies_servers: file.verify_servers,
+        };
+        let place = self.source.place(chain);
+        if transport == Transport::Tls && file.verify_servers && file.ca.is_none() {
+            self.draft.notices.push(format!(
+                "{place}: without ca nobody is trusted that we would connect to: NOTIFYs go over \
+                 connections that phones have opened"
+            ));
+        }
+        tls::load(settings, &place, self.draft).map(Some).ok_or(())
     }
 
     pub(super) fn ami(&mut self, ami: Option<Ami>) {
