@@ -182,7 +182,7 @@ fn states_outlive_a_restart_beside_a_pbx_that_is_away() {
     pbx.set_deaf(true);
     let dir = site.stop();
     let mut site = Site::start_in(dir, &[&pbx], |mirror| {
-        mirror.stale_after = Duration::from_millis(1500);
+        mirror.stale_after = Duration::from_secs(4);
     });
     site.until("mirror show", ": 1 devices");
     assert_eq!(site.watch("2000").1, "On the phone");
