@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod beside;
 mod cases;
 mod kamailio;
 mod lampfield;

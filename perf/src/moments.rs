@@ -1,6 +1,7 @@
-//! What a node does at rest, at half load, and beside a crowd.
+//! What a node does at rest, at half load, beside a crowd, and beside a million who hear nothing.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -30,6 +31,15 @@ const LAMPS: usize = 200;
 /// Changes of these a second.
 const LAMP_CHANGES_PER_S: u32 = 100;
 
+/// Subscriptions that hear nothing, their extensions, and how many SUBSCRIBEs are open at a time.
+const SILENT_WATCHERS: usize = 1_000_000;
+const SILENT_EXTENSIONS: usize = 1_000;
+const SILENT_WINDOW: usize = 2_000;
+
+/// Watchers of one extension beside them, behind an edge with trains, where our own code is most
+/// of what a NOTIFY costs.
+const WORKING_WATCHERS: usize = 10_000;
+
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "moment", rename_all = "snake_case")]
@@ -40,15 +50,18 @@ pub(crate) enum Moment {
     HalfLoad { changes_per_s: u32, core_share: f64, latency_ms: Latency },
     /// The same of lamps with a watcher each, while another extension of the same shard tells a crowd.
     BesideCrowd { crowd: usize, crowd_changes: u64, latency_ms: Latency },
+    /// CPU per NOTIFY and its answer of the same watchers, alone on the node and beside others.
+    BesideSilent { silent: usize, watchers: usize, alone_us: f64, beside_us: f64 },
 }
 
 impl Programs {
-    /// All three.
+    /// All of them.
     pub(crate) fn moments(&self) -> anyhow::Result<Vec<Moment>> {
         Ok(vec![
             self.idle().context("idle")?,
             self.half_load().context("half load")?,
             self.beside_crowd().context("beside a crowd")?,
+            self.beside_silent().context("beside a million")?,
         ])
     }
 
@@ -122,6 +135,52 @@ impl Programs {
             latency_ms: beside.latency("from_sent"),
         })
     }
+
+    fn beside_silent(&self) -> anyhow::Result<Moment> {
+        let dir = TempDir::new()?;
+        let extensions = SILENT_EXTENSIONS + 1;
+        let (process, target) =
+            lampfield::start(&self.lampfield, dir.path(), 1, extensions, States::Own, "")?;
+        // The first run also grows tables and buffers.
+        self.working(&target, dir.path(), "first")?;
+        let alone_us = self.working(&target, dir.path(), "alone")?;
+        let generator = Generator::start(&self.lampload, dir.path(), "silent", &silent(&target))?;
+        let told = generator.finish(target.id, |_| Ok(()))?;
+        ensure_established(&told.load()?, SILENT_WATCHERS)?;
+        let beside_us = self.working(&target, dir.path(), "beside")?;
+        drop(process);
+        let (silent, watchers) = (SILENT_WATCHERS, WORKING_WATCHERS);
+        Ok(Moment::BesideSilent { silent, watchers, alone_us, beside_us })
+    }
+
+    /// Microseconds of CPU per NOTIFY of watchers that come, are told, and leave again.
+    fn working(&self, target: &Target, dir: &Path, name: &str) -> anyhow::Result<f64> {
+        let head = Head { peers: Peers::Train, ..head(target, 0, 1, 1) };
+        let text = format!(
+            "{}[watchers]\nsingle = {WORKING_WATCHERS}\n\
+             [[phase]]\nkind = \"ramp\"\nwindow = 400\npause = \"1s\"\ntimeout = \"60s\"\n\
+             [[phase]]\nkind = \"steady\"\nname = \"{CHANGES}\"\nrate = \"10/s\"\n\
+             duration = \"6s\"\nsettle = \"30s\"\n[[phase]]\nkind = \"drain\"\n",
+            head.write()
+        );
+        let generator = Generator::start(&self.lampload, dir, name, &text)?;
+        let told = generator.finish(target.id, |_| Ok(()))?;
+        ensure_established(&told.load()?, WORKING_WATCHERS)?;
+        let used = told.settled(CHANGES)?.cpu.saturating_sub(told.after("warm-up")?.cpu);
+        let notify_count = told.notify_count(CHANGES);
+        anyhow::ensure!(notify_count > 0, "no NOTIFY was answered");
+        Ok(used.as_secs_f64() * 1e6 / notify_count as f64)
+    }
+}
+
+/// A crowd's scenario that ends and leaves its subscriptions behind.
+fn silent(target: &Target) -> String {
+    let head = Head { peers: Peers::Train, ..head(target, 1, SILENT_EXTENSIONS, 1) };
+    format!(
+        "{}[watchers]\nsingle = {SILENT_WATCHERS}\n[[phase]]\nkind = \"ramp\"\n\
+         window = {SILENT_WINDOW}\ntimeout = \"120s\"\n{DRAIN}",
+        head.write()
+    )
 }
 
 /// Extensions from the `skipped`th on.
@@ -159,6 +218,11 @@ pub(crate) fn describe(moment: &Moment) -> String {
             core_share * 100.0,
             ms(latency_ms.p50),
             ms(latency_ms.p99)
+        ),
+        Moment::BesideSilent { silent, watchers, alone_us, beside_us } => format!(
+            "{watchers} watchers of 1 (trains), alone / beside {silent} subscriptions that hear \
+             nothing: {alone_us:.2} / {beside_us:.2} us per NOTIFY = 1 : {:.2}",
+            beside_us / alone_us
         ),
         Moment::BesideCrowd { crowd, crowd_changes, latency_ms } => format!(
             "beside {crowd_changes} changes of an extension with {crowd} watchers, other lamps: \

@@ -1,17 +1,13 @@
 //! The bare system calls: what one datagram out and one in cost on core 0 without any program.
 //!
 //! One thread plays both sides, so nobody is woken: NOTIFY-sized datagrams to sockets of their own
-//! (timed), their answers (not timed), reading these (timed). A program that sends every NOTIFY by
-//! itself cannot be cheaper than this. Medians over many rounds, CPU time of the thread. Two ways:
-//! `sendto` and `recvfrom` with few sockets, all of it in the caches; and as a shard does it, in
-//! batches and with as many sockets as the run had.
+//! (timed), their answers (not timed), reading these (timed). Medians over many rounds, CPU time of
+//! the thread, with few sockets, all of it in the caches. `beside.rs` is the way of a shard.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use lampfield_net::sys::{
-    BatchSocket, Datagram, ReceiveBatch, SocketOptions, pin_thread_to_core, thread_cpu_time,
-};
+use lampfield_net::sys::{pin_thread_to_core, thread_cpu_time};
 use serde::Serialize;
 
 use crate::sizes::Sizes;
@@ -19,7 +15,7 @@ use crate::sizes::Sizes;
 /// Sizes for when no server was asked.
 pub(crate) const TYPICAL: Sizes = Sizes { notify_bytes: 900, answer_bytes: 330 };
 
-/// Sockets of the other side with `sendto`.
+/// Sockets of the other side.
 const PEER_COUNT: usize = 1024;
 
 /// Datagrams per round; a default receive buffer holds some 90.
@@ -60,35 +56,11 @@ pub(crate) fn measure(sizes: Sizes) -> anyhow::Result<RawCost> {
     on_core_0(move || {
         let server = UdpSocket::bind("127.0.0.1:0")?;
         let (notify, mut buffer) = (vec![b'n'; sizes.notify_bytes], vec![0; 65_536]);
-        rounds(sizes, PEER_COUNT, server.local_addr()?, |part| match part {
+        rounds(sizes, server.local_addr()?, |part| match part {
             Part::Send(peers) => {
                 peers.iter().try_for_each(|peer| server.send_to(&notify, peer.1).map(|_| ()))
             }
             Part::Receive => (0..ROUND).try_for_each(|_| server.recv(&mut buffer).map(|_| ())),
-        })
-    })
-}
-
-/// Measures `sendmmsg` and `recvmmsg` on a socket like a shard's, with so many sockets.
-pub(crate) fn measure_batched(sizes: Sizes, peer_count: usize) -> anyhow::Result<RawCost> {
-    let sizes = sizes.check()?;
-    on_core_0(move || {
-        let options = SocketOptions { gro: true, rarely_fragment: true, ..Default::default() };
-        let server = BatchSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)), &options)?;
-        let (notify, mut batch) =
-            (vec![b'n'; sizes.notify_bytes], ReceiveBatch::new(ROUND, 65_536));
-        rounds(sizes, peer_count.max(ROUND), server.local_addr(), |part| {
-            match part {
-                Part::Send(peers) => {
-                    let datagrams: Vec<_> =
-                        peers.iter().map(|peer| Datagram::new(peer.1, &notify)).collect();
-                    server.send(&datagrams);
-                }
-                Part::Receive => {
-                    server.receive(&mut batch)?;
-                }
-            }
-            Ok(())
         })
     })
 }
@@ -111,11 +83,10 @@ pub(crate) fn on_core_0<T: Send + 'static>(
 
 fn rounds(
     sizes: Sizes,
-    peer_count: usize,
     server: SocketAddr,
     mut part: impl FnMut(Part<'_>) -> std::io::Result<()>,
 ) -> std::io::Result<RawCost> {
-    let peers: Vec<(UdpSocket, _)> = (0..peer_count)
+    let peers: Vec<(UdpSocket, _)> = (0..PEER_COUNT)
         .map(|_| {
             let peer = UdpSocket::bind("127.0.0.1:0")?;
             let address = peer.local_addr()?;
@@ -151,10 +122,8 @@ mod tests {
 
     #[test]
     fn system_calls_take_time_and_not_much() {
-        for cost in [measure(TYPICAL), measure_batched(TYPICAL, 200)] {
-            let cost = cost.expect("measured");
-            assert!(cost.send_us > 0.2 && cost.receive_us > 0.05, "{cost:?}");
-            assert!(cost.total_us() < 1_000.0, "{cost:?}");
-        }
+        let cost = measure(TYPICAL).expect("measured");
+        assert!(cost.send_us > 0.2 && cost.receive_us > 0.05, "{cost:?}");
+        assert!(cost.total_us() < 1_000.0, "{cost:?}");
     }
 }

@@ -14,7 +14,7 @@ use crate::raw::{self, RawCost};
 use crate::scenario::{self, CHANGES, REFRESHES};
 use crate::sizes::{self, Sizes};
 use crate::usage::{self, Usage};
-use crate::{kamailio, lampfield};
+use crate::{beside, kamailio, lampfield};
 
 /// Below this many watchers the fixed size of a process hides what a subscription takes.
 const BYTES_FROM_WATCHERS: usize = 1_000;
@@ -34,8 +34,8 @@ pub(crate) struct Outcome {
     /// Memory added per subscription; absent for few watchers.
     pub(crate) bytes_per_subscription: Option<f64>,
     pub(crate) raw: RawCost,
-    /// As a shard does it: in batches, with as many sockets.
-    pub(crate) batched: RawCost,
+    /// The same in batches, to as many sockets of a peer on the other core.
+    pub(crate) beside: RawCost,
     pub(crate) load: Load,
 }
 
@@ -90,11 +90,11 @@ impl Programs {
         let dir = TempDir::new()?;
         let outcome = self.measure(case, dir.path()).with_context(|| describe(case))?;
         eprintln!(
-            "{:<46} {:8.2} us/NOTIFY, raw {:.2}, batched {:.2} ({} answered), {} wrong lamps",
+            "{:<46} {:8.2} us/NOTIFY, raw {:.2}, beside a peer {:.2} ({} answered), {} wrong lamps",
             describe(case),
             outcome.cpu_us_per_notify,
             outcome.raw.total_us(),
-            outcome.batched.total_us(),
+            outcome.beside.total_us(),
             outcome.notify_count,
             outcome.load.wrong_lamps,
         );
@@ -112,8 +112,8 @@ impl Programs {
         drop(process);
         // At once after the run: the same machine with the same neighbours.
         let raw = raw::measure(sizes)?;
-        let batched = raw::measure_batched(sizes, case.sockets())?;
-        outcome(case, sizes, empty, &told, (raw, batched))
+        let beside = beside::measure(sizes, case.sockets())?;
+        outcome(case, sizes, empty, &told, (raw, beside))
     }
 
     fn start(&self, case: &Case, dir: &Path) -> anyhow::Result<(Started, Target)> {
@@ -131,7 +131,7 @@ fn outcome(
     sizes: Sizes,
     empty: Usage,
     told: &Told,
-    (raw, batched): (RawCost, RawCost),
+    (raw, beside): (RawCost, RawCost),
 ) -> anyhow::Result<Outcome> {
     let load = told.load()?;
     let notify_count = told.notify_count(CHANGES);
@@ -154,7 +154,7 @@ fn outcome(
         bytes_per_subscription: (case.watchers >= BYTES_FROM_WATCHERS)
             .then(|| grown as f64 / case.watchers as f64),
         raw,
-        batched,
+        beside,
         load,
     })
 }

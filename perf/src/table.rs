@@ -36,9 +36,9 @@ fn fanouts(text: &mut String, outcomes: &[Outcome]) {
         return;
     }
     text.push_str(
-        "server              peers    watchers  ext.  NOTIFYs  us CPU per   raw   ratio batched  bytes per \
+        "server              peers    watchers  ext.  NOTIFYs  us CPU per   raw   ratio beside   ratio  bytes per \
          p50/p99/last ms      us CPU per        repeated wrong\n                                            \
-         answered  NOTIFY+200  us/N  to raw   us/N  subscript.                     SUBSCRIBE refresh NOTIFYs  lamps\n",
+         answered  NOTIFY+200  us/N  to raw  a peer to that  subscript.                     SUBSCRIBE refresh NOTIFYs  lamps\n",
     );
     outcomes.iter().for_each(|outcome| line(text, outcome));
     text.push('\n');
@@ -48,12 +48,12 @@ fn fanouts(text: &mut String, outcomes: &[Outcome]) {
 }
 
 fn line(text: &mut String, outcome: &Outcome) {
-    let Outcome { case, load, raw, batched, .. } = outcome;
+    let Outcome { case, load, raw, beside, .. } = outcome;
     let bytes =
         outcome.bytes_per_subscription.map_or("-".to_owned(), |bytes| format!("{bytes:.0}"));
     let _ = writeln!(
         text,
-        "{:<19} {:<8} {:>8} {:>5} {:>8} {:>11.2} {:>5.2} {:>7.2} {:>7.2} {bytes:>10} {:<22} {:>7.2} \
+        "{:<19} {:<8} {:>8} {:>5} {:>8} {:>11.2} {:>5.2} {:>7.2} {:>6.2} {:>7.2} {bytes:>11} {:<22} {:>7.2} \
          {:>7.2} {:>8} {:>6}",
         case.server.name(),
         case.peers.name(),
@@ -63,7 +63,8 @@ fn line(text: &mut String, outcome: &Outcome) {
         outcome.cpu_us_per_notify,
         raw.total_us(),
         outcome.cpu_us_per_notify / raw.total_us(),
-        batched.total_us(),
+        beside.total_us(),
+        outcome.cpu_us_per_notify / beside.total_us(),
         latency(&load.latency_ms),
         outcome.cpu_us_per_subscribe,
         outcome.cpu_us_per_refresh,
@@ -227,7 +228,7 @@ mod tests {
             cpu_us_per_refresh: 1.0,
             bytes_per_subscription: Some(500.0),
             raw,
-            batched: raw,
+            beside: raw,
             load: Load { latency_ms, ..Load::default() },
         }
     }
