@@ -31,10 +31,19 @@ const SMALL_MAX: usize = 64;
 /// The walks that run. Small ones go first, so that a lamp with a few watchers does not wait for
 /// the slices of those with thousands; these keep a quarter of every step all the same. Within
 /// either class each has its share in turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fanouts {
     small: VecDeque<Fanout>,
     large: VecDeque<Fanout>,
+    /// NOTIFYs of one step, as the runtime has time for; the limit is another bound.
+    budget: usize,
+}
+
+impl Default for Fanouts {
+    /// Nothing runs, and the limit is the only bound.
+    fn default() -> Self {
+        Self { small: VecDeque::new(), large: VecDeque::new(), budget: usize::MAX }
+    }
 }
 
 impl Fanouts {
@@ -42,6 +51,10 @@ impl Fanouts {
     /// are not small, however short each is.
     pub(crate) fn push(&mut self, fanout: Fanout, len: usize) {
         self.class(len <= SMALL_MAX).push_back(fanout);
+    }
+
+    pub(crate) fn set_budget(&mut self, budget: usize) {
+        self.budget = budget;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -175,7 +188,7 @@ impl Shard {
 
     /// NOTIFYs of one step.
     pub(crate) fn step_budget(&self) -> usize {
-        self.config.limits.notify_per_turn_max.max(1)
+        self.config.limits.notify_per_turn_max.min(self.fanout.budget).max(1)
     }
 
     /// Where the count of NOTIFYs may stand when one step of a turn ends.

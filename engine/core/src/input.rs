@@ -44,6 +44,10 @@ pub enum Input<'a> {
     /// Whether so much waits for others ([`crate::limits::Limits::mesh_waiting_max`]) that new
     /// work is to be refused.
     Overloaded(bool),
+    /// So many NOTIFYs may one step send from now on, within
+    /// [`crate::limits::Limits::notify_per_turn_max`]: what takes the runtime about the time it has
+    /// for a step.
+    StepBudget(usize),
     /// A stream connection ended.
     ConnectionClosed(ConnectionId),
     /// More waits for the peer of a stream connection than it reads, or no more. While it is full,

@@ -46,7 +46,8 @@ pub struct Limits {
     /// Granted times vary by up to this many percent downwards, so that refreshes after a mass
     /// start do not stay aligned. 0 grants exactly what was asked. Dialect `rfc` only.
     pub expires_jitter_percent: u32,
-    /// NOTIFYs one call of `handle` may emit; the rest continues at the next tick.
+    /// NOTIFYs one call of `handle` may emit; the rest continues at the next tick. The runtime
+    /// allows as many of them as take it some 300 us ([`crate::Input::StepBudget`]).
     pub notify_per_turn_max: usize,
     /// Unacknowledged NOTIFYs to one next hop at start; adapts up to `hop_window_max`.
     pub hop_window_initial: u32,
@@ -123,7 +124,7 @@ impl Default for Limits {
             expires_max_s: 3600,
             expires_default_s: 3600,
             expires_jitter_percent: 10,
-            notify_per_turn_max: 64,
+            notify_per_turn_max: 256,
             hop_window_initial: 64,
             hop_window_max: 1024,
             train_padding_bytes_max: 64,

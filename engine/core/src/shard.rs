@@ -166,6 +166,7 @@ impl Shard {
             Input::Change { id, command } => self.on_change(id, command, now, out),
             Input::Query { id, query } => self.answer(id, query, now, out),
             Input::Overloaded(is_overloaded) => self.is_overloaded = is_overloaded,
+            Input::StepBudget(budget) => self.fanout.set_budget(budget),
             Input::ConnectionClosed(connection) => self.on_connection_closed(connection),
             Input::ConnectionFull { connection, peer, is_full } => {
                 self.on_connection_full(connection, peer, is_full);

@@ -4,6 +4,7 @@
 //! [`Node`] starts and stops one inside any process (tests start several); [`run`] is what the
 //! program does: logging, signals, exit.
 
+mod budget;
 mod clock;
 mod figures;
 mod latency;

@@ -237,7 +237,7 @@ fn news_wait_for_a_full_stream_and_the_newest_is_told_when_it_is_read_again() {
     use lampfield_core::flow::ConnectionId;
     let connection = ConnectionId { shard: 0, serial: 1 };
     for (count, is_closed) in [(1, false), (300, false), (300, true)] {
-        let mut world = World::new(1, Dialect::Rfc);
+        let mut world = World::with(1, narrow(64, 64), 0);
         let phone = behind_a_stream(&mut world, count);
         let mut other = Phone::new(8, "lamp1");
         other.subscribe(&mut world, Some(600));
@@ -276,7 +276,7 @@ fn news_wait_for_a_full_stream_and_the_newest_is_told_when_it_is_read_again() {
 #[test]
 fn a_stream_that_is_full_again_while_it_is_served_is_told_no_more() {
     use lampfield_core::flow::ConnectionId;
-    let mut world = World::new(1, Dialect::Rfc);
+    let mut world = World::with(1, narrow(64, 64), 0);
     let phone = behind_a_stream(&mut world, 300);
     let connection = ConnectionId { shard: 0, serial: 1 };
     let full = |is_full| Input::ConnectionFull { connection, peer: phone.address, is_full };

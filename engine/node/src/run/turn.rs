@@ -18,6 +18,7 @@ use lampfield_core::{Input, Outputs, Shard, ShardSetup, Time};
 use lampfield_net::rt::{Sleeper, Woken};
 use lampfield_net::sys::{Poller, Ready};
 
+use super::budget::Budget;
 use super::clock::Clock;
 use super::figures::{LoopCounts, figures};
 use super::latency::Latencies;
@@ -79,6 +80,7 @@ struct ShardLoop {
     out: Outputs,
     ready: Vec<Ready>,
     moderation: Moderation,
+    budget: Budget,
     tide: Tide,
     sent_this_turn: usize,
     counts: LoopCounts,
@@ -111,6 +113,7 @@ impl ShardLoop {
             out: Outputs::default(),
             ready: Vec::new(),
             moderation: Moderation::default(),
+            budget: Budget::default(),
             tide: Tide::default(),
             sent_this_turn: 0,
             counts: LoopCounts::default(),
@@ -145,8 +148,7 @@ impl ShardLoop {
         let mut worked = received > 0;
         worked |= self.read_inbox(now);
         if self.shard.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.shard.handle(Input::Tick, now, &mut self.out);
-            self.flush(now);
+            self.step(now);
             worked = true;
         }
         worked |= self.finish_streams(now);
@@ -163,6 +165,17 @@ impl ShardLoop {
         }
         self.watch.look(now, &self.ports, &self.mesh, &self.control, self.counts);
         worked
+    }
+
+    /// Lets the core go on with what it does in steps, and fits their length to what they cost.
+    fn step(&mut self, now: Time) {
+        let begun = self.clock.now();
+        self.shard.handle(Input::Tick, now, &mut self.out);
+        let sent_count = self.out.index().len();
+        self.flush(now);
+        if let Some(budget) = self.budget.after_step(sent_count, self.clock.now().since(begun)) {
+            self.shard.handle(Input::StepBudget(budget), now, &mut self.out);
+        }
     }
 
     /// How much waits for others.
