@@ -23,9 +23,10 @@ pub(crate) type HopId = u32;
 pub(crate) struct LocalRuns {
     transport: Transport,
     local: SocketAddr,
-    /// `Via: SIP/2.0/UDP 192.0.2.1:5060;rport;branch=`
+    /// ` SIP/2.0`, and behind its line end `Via: SIP/2.0/UDP 192.0.2.1:5060;rport;branch=`
     pub(crate) via: Box<[u8]>,
-    /// `192.0.2.1:5060`, with `;transport=tcp` on a stream.
+    /// `192.0.2.1:5060`, with `;transport=tcp` on a stream; then `>`, and behind its line end
+    /// `Call-ID: `
     pub(crate) contact: Box<[u8]>,
     /// Whether a `sips` URI is reached by this.
     pub(crate) is_secure: bool,
@@ -35,8 +36,8 @@ impl LocalRuns {
     fn new(flow: Flow) -> Self {
         let (transport, local) = (flow.transport, flow.local);
         let token = transport.token();
-        let contact = format!("{local}{}", transport.uri_param());
-        let via = format!("Via: SIP/2.0/{token} {local};rport;branch=");
+        let contact = format!("{local}{}>\r\nCall-ID: ", transport.uri_param());
+        let via = format!(" SIP/2.0\r\nVia: SIP/2.0/{token} {local};rport;branch=");
         Self {
             transport,
             local,

@@ -8,11 +8,13 @@ use crate::extension::GroupView;
 use crate::hop::LocalRuns;
 use crate::rls::{Writing, push_etag};
 use crate::subscription::{InFlight, Lifecycle, Shown, Subscription};
+use crate::tag::{BRANCH_BYTES, TAG_BYTES, branch_text};
 use crate::target::is_sips;
 use crate::texts::{DialogTexts, Text};
 use crate::{Outputs, Shard, Time};
 
-/// Header lines every NOTIFY shares, up to and with `Content-Type: `.
+/// Header lines every NOTIFY shares: the end of the line before them, up to and with
+/// `Content-Type: `.
 #[derive(Debug)]
 pub(crate) struct SharedRun {
     pub(crate) bytes: Vec<u8>,
@@ -23,7 +25,7 @@ pub(crate) struct SharedRun {
 
 impl SharedRun {
     pub(crate) fn new(config: &Config) -> Self {
-        let mut run = format!("Allow-Events: {ALLOW_EVENTS}\r\nMax-Forwards: 70\r\n");
+        let mut run = format!("\r\nAllow-Events: {ALLOW_EVENTS}\r\nMax-Forwards: 70\r\n");
         let before = run.len();
         if !config.user_agent.is_empty() {
             run.push_str(&format!("User-Agent: {}\r\n", config.user_agent));
@@ -115,6 +117,18 @@ impl Padding {
     }
 }
 
+/// Pieces whose lengths add up to `N`, as one.
+#[inline]
+fn joined<const N: usize, const COUNT: usize>(pieces: [&[u8]; COUNT]) -> [u8; N] {
+    let (mut all, mut at) = ([0; N], 0);
+    for piece in pieces {
+        all[at..at + piece.len()].copy_from_slice(piece);
+        at += piece.len();
+    }
+    debug_assert_eq!(at, N);
+    all
+}
+
 /// Appends one NOTIFY, rendered from the packed record. Returns the length it was padded to, or 0.
 fn write_notify(notify: &Notify<'_>, shared_run: &SharedRun, out: &mut Vec<u8>) -> u16 {
     let &Notify { subscription, texts, slot, in_flight, view, runs, padding } = notify;
@@ -124,19 +138,36 @@ fn write_notify(notify: &Notify<'_>, shared_run: &SharedRun, out: &mut Vec<u8>) 
     };
     let mut number = itoa::Buffer::new();
     let [target_head, target] = texts.target();
-    push(out, &[b"NOTIFY ", target_head, target, b" SIP/2.0\r\n", &runs.via]);
-    crate::tag::write_branch(subscription.tag, slot, subscription.cseq, out);
-    push(out, &[b"\r\n", texts.get(Text::Routes), b"From: ", texts.get(Text::Local), b";tag="]);
-    subscription.tag.write(out);
+    push(out, &[b"NOTIFY ", target_head, target, &runs.via]);
+    // What is short and of fixed length is put together first: each piece costs as much as long ones.
+    let tag = subscription.tag.text();
+    let branch = branch_text(subscription.tag, slot, subscription.cseq);
+    let routes = texts.get(Text::Routes);
+    if routes.is_empty() {
+        out.extend_from_slice(&joined::<{ BRANCH_BYTES + 8 }, _>([&branch, b"\r\nFrom: "]));
+    } else {
+        push(out, &[&branch, b"\r\n", routes, b"From: "]);
+    }
+    push(
+        out,
+        &[
+            texts.get(Text::Local),
+            &joined::<{ 5 + TAG_BYTES + 6 }, _>([b";tag=", &tag, b"\r\nTo: "]),
+            texts.get(Text::Remote),
+        ],
+    );
     // Who is reached by `sips` only reaches us by it, too (RFC 3261 section 12.1.1).
     let is_sips = runs.is_secure && is_sips(target_head.iter().chain(target));
     let contact: &[u8] = if is_sips { b"\r\nContact: <sips:" } else { b"\r\nContact: <sip:" };
-    push(out, &[b"\r\nTo: ", texts.get(Text::Remote), contact]);
-    if view.dialect == Dialect::Rfc {
-        subscription.tag.write(out);
-        out.push(b'@');
+    match (view.dialect, is_sips) {
+        (Dialect::Rfc, false) => {
+            const BYTES: usize = 16 + TAG_BYTES + 1;
+            out.extend_from_slice(&joined::<BYTES, _>([b"\r\nContact: <sip:", &tag, b"@"]));
+        }
+        (Dialect::Rfc, true) => push(out, &[contact, &tag, b"@"]),
+        (Dialect::Asterisk, _) => push(out, &[contact]),
     }
-    push(out, &[&runs.contact, b">\r\nCall-ID: ", texts.get(Text::CallId), b"\r\nCSeq: "]);
+    push(out, &[&runs.contact, texts.get(Text::CallId), b"\r\nCSeq: "]);
     push(out, &[number.format(subscription.cseq).as_bytes(), b" NOTIFY\r\nEvent: "]);
     push(out, &[texts.get(Text::Event), b"\r\nSubscription-State: "]);
     match in_flight.state {
@@ -158,7 +189,7 @@ fn write_notify(notify: &Notify<'_>, shared_run: &SharedRun, out: &mut Vec<u8>) 
         Shown::Document(body) => {
             let length = body.len_for(watcher);
             let (before, after) = shared_run.bytes.split_at(shared_run.gap);
-            push(out, &[b"\r\n", before]);
+            push(out, &[before]);
             let rest: [&[u8]; 5] = [
                 after,
                 view.format.content_type().as_bytes(),
@@ -178,7 +209,7 @@ fn write_notify(notify: &Notify<'_>, shared_run: &SharedRun, out: &mut Vec<u8>) 
             body.write_for(in_flight.version, watcher, out);
         }
         Shown::List(content) => {
-            push(out, &[b"\r\nRequire: eventlist\r\n"]);
+            push(out, &[b"\r\nRequire: eventlist"]);
             push_etag_line(out, subscription, view);
             push(out, &[&shared_run.bytes]);
             let (tag, version, dialect) = (subscription.tag, in_flight.version, view.dialect);
@@ -186,7 +217,7 @@ fn write_notify(notify: &Notify<'_>, shared_run: &SharedRun, out: &mut Vec<u8>) 
             Writing { content, tag, version, dialect, watcher, is_last }.write_with_head(out);
         }
         Shown::Nothing => {
-            push(out, &[b"\r\nRequire: eventlist\r\n"]);
+            push(out, &[b"\r\nRequire: eventlist"]);
             push_etag_line(out, subscription, view);
             let without_type = shared_run.bytes.len() - b"Content-Type: ".len();
             push(out, &[&shared_run.bytes[..without_type], b"Content-Length: 0\r\n\r\n"]);
@@ -198,8 +229,7 @@ fn write_notify(notify: &Notify<'_>, shared_run: &SharedRun, out: &mut Vec<u8>) 
 /// The entity-tag of what a list's watcher knows after this NOTIFY (RFC 5839).
 fn push_etag_line(out: &mut Vec<u8>, subscription: &Subscription, view: &GroupView) {
     if view.dialect == Dialect::Rfc {
-        out.extend_from_slice(b"SIP-ETag: ");
+        out.extend_from_slice(b"\r\nSIP-ETag: ");
         push_etag(subscription.tag.check, subscription.cseq, out);
-        out.extend_from_slice(b"\r\n");
     }
 }

@@ -27,19 +27,41 @@ pub(crate) struct Tag {
 const MARK: &[u8] = b"lf";
 const COOKIE: &[u8] = b"z9hG4bK";
 
+/// Bytes of a tag and of a branch.
+pub(crate) const TAG_BYTES: usize = MARK.len() + DIGITS;
+pub(crate) const BRANCH_BYTES: usize = COOKIE.len() + DIGITS + 8;
+
+/// Digits of partition, slot and check.
+const DIGITS: usize = 3 + 8 + 8;
+
 impl Tag {
+    /// The To-tag.
+    #[inline]
+    pub(crate) fn text(self) -> [u8; TAG_BYTES] {
+        let mut text = [0; TAG_BYTES];
+        let (mark, digits) = text.split_at_mut(MARK.len());
+        mark.copy_from_slice(MARK);
+        self.write_digits(digits);
+        text
+    }
+
     /// Appends the To-tag.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(MARK);
-        push_hex(out, u32::from(self.partition), 3);
-        push_hex(out, self.slot, 8);
-        push_hex(out, self.check, 8);
+        out.extend_from_slice(&self.text());
+    }
+
+    #[inline]
+    fn write_digits(self, digits: &mut [u8]) {
+        let partition = &hex(u32::from(self.partition))[5..];
+        digits[..3].copy_from_slice(partition);
+        digits[3..11].copy_from_slice(&hex(self.slot));
+        digits[11..DIGITS].copy_from_slice(&hex(self.check));
     }
 
     /// Reads a To-tag of ours.
     pub(crate) fn read(text: &[u8]) -> Option<Self> {
         let digits = text.strip_prefix(MARK)?;
-        if digits.len() != 19 {
+        if digits.len() != DIGITS {
             return None;
         }
         Self::read_digits(digits)
@@ -55,27 +77,35 @@ impl Tag {
     }
 }
 
-/// Appends the branch of a NOTIFY: `slot` is where the subscription lives now.
-pub(crate) fn write_branch(tag: Tag, slot: u32, cseq: u32, out: &mut Vec<u8>) {
-    out.extend_from_slice(COOKIE);
-    push_hex(out, u32::from(tag.partition), 3);
-    push_hex(out, slot, 8);
-    push_hex(out, tag.check, 8);
-    push_hex(out, cseq, 8);
+/// The branch of a NOTIFY: `slot` is where the subscription lives now.
+#[inline]
+pub(crate) fn branch_text(tag: Tag, slot: u32, cseq: u32) -> [u8; BRANCH_BYTES] {
+    let mut text = [0; BRANCH_BYTES];
+    let (cookie, digits) = text.split_at_mut(COOKIE.len());
+    cookie.copy_from_slice(COOKIE);
+    Tag { slot, ..tag }.write_digits(digits);
+    digits[DIGITS..].copy_from_slice(&hex(cseq));
+    text
 }
 
 /// Reads a branch of ours: the tag (with the slot it lives in now) and the CSeq.
 pub(crate) fn read_branch(branch: &[u8]) -> Option<(Tag, u32)> {
     let digits = branch.strip_prefix(COOKIE)?;
-    if digits.len() != 27 {
+    if digits.len() != DIGITS + 8 {
         return None;
     }
-    Some((Tag::read_digits(digits)?, read_hex(&digits[19..])?))
+    Some((Tag::read_digits(digits)?, read_hex(&digits[DIGITS..])?))
 }
 
-/// Appends the last `width` of eight digits. Every NOTIFY has some seventy: all eight are made at
-/// once, in the bytes of one word.
+/// Appends the last `width` of eight digits.
 pub(crate) fn push_hex(out: &mut Vec<u8>, value: u32, width: usize) {
+    out.extend_from_slice(&hex(value)[8 - width..]);
+}
+
+/// Eight digits. Every NOTIFY has some seventy: all eight are made at once, in the bytes of one
+/// word.
+#[inline]
+fn hex(value: u32) -> [u8; 8] {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let halves = u64::from(value & 0xffff_0000) << 16 | u64::from(value & 0xffff);
     let bytes = (halves & 0xff00_0000_ff00) << 8 | halves & 0x00ff_0000_00ff;
@@ -83,8 +113,7 @@ pub(crate) fn push_hex(out: &mut Vec<u8>, value: u32, width: usize) {
     // One in each byte that is ten or more: a letter, further up than the digits.
     let letters = ((nibbles + ONES * 6) >> 4) & ONES;
     let gap = u64::from(b'a' - 10 - b'0');
-    let digits = (nibbles + ONES * u64::from(b'0') + letters * gap).to_be_bytes();
-    out.extend_from_slice(&digits[8 - width..]);
+    (nibbles + ONES * u64::from(b'0') + letters * gap).to_be_bytes()
 }
 
 /// Values of hexadecimal digits in lower case; what is none has a high bit set.
@@ -115,10 +144,8 @@ mod tests {
     #[test]
     fn tags_and_branches_read_back_and_nothing_else_reads() {
         let tag = Tag { partition: 1023, slot: 0xdead_beef, check: 7 };
-        let (mut text, mut branch) = (Vec::new(), Vec::new());
-        tag.write(&mut text);
-        write_branch(tag, 5, u32::MAX, &mut branch);
-        assert_eq!(text, b"lf3ffdeadbeef00000007");
+        let (text, branch) = (tag.text(), branch_text(tag, 5, u32::MAX));
+        assert_eq!(text, *b"lf3ffdeadbeef00000007");
         assert_eq!(Tag::read(&text), Some(tag));
         assert_eq!(read_branch(&branch), Some((Tag { slot: 5, ..tag }, u32::MAX)));
         for value in [0, 9, 10, 0x9a9a_9a9a, 0x0123_4567, 0x89ab_cdef, u32::MAX] {

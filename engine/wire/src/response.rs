@@ -24,6 +24,10 @@ pub struct ResponseKey<'a> {
 /// A key is never different from what [`crate::Message`] and [`crate::Via`] read from the same
 /// bytes. That the rest of the message is well formed is not checked.
 pub fn response_key(bytes: &[u8]) -> Option<ResponseKey<'_>> {
+    // How nearly every answer begins, compared at once.
+    if let Some(rest) = bytes.strip_prefix(b"SIP/2.0 200 OK\r\nVia: SIP/2.0/") {
+        return Some(ResponseKey { status: 200, branch: via_branch(rest)? });
+    }
     let (version, rest) = bytes.split_at_checked(8)?;
     if version != b"SIP/2.0 " {
         return None;
@@ -40,12 +44,8 @@ pub fn response_key(bytes: &[u8]) -> Option<ResponseKey<'_>> {
             return None;
         }
         if let Some(value) = via_value(line) {
-            let folded = matches!(after.first()?, b' ' | b'\t');
-            return if folded {
-                None
-            } else {
-                Some(ResponseKey { status, branch: branch(value)? })
-            };
+            let value = &rest[line.len() - value.len()..];
+            return Some(ResponseKey { status, branch: via_branch(value)? });
         }
         // A blank in front of the colon may be that of a Via this would pass over.
         let colon = memchr(b':', line)?;
@@ -55,6 +55,13 @@ pub fn response_key(bytes: &[u8]) -> Option<ResponseKey<'_>> {
         rest = after;
     }
     None
+}
+
+/// The branch of a Via value that begins here, and ends with its line.
+fn via_branch(bytes: &[u8]) -> Option<&[u8]> {
+    let (value, after) = split_line(bytes)?;
+    let is_folded = matches!(after.first()?, b' ' | b'\t');
+    if is_folded { None } else { branch(value) }
 }
 
 /// Line without its CRLF, and what follows.
@@ -74,16 +81,25 @@ fn via_value(line: &[u8]) -> Option<&[u8]> {
     (HeaderName::from_bytes(name) == HeaderName::Via).then_some(value)
 }
 
-/// Value of the first `branch` parameter of a plain Via value.
-fn branch(value: &[u8]) -> Option<&[u8]> {
-    let params = &value[memchr(b';', value)? + 1..];
-    // Without a branch in it, so that many bytes are looked at in one instruction.
+/// Whether bytes are printable, and none begins a quote, a comment or another value. Sixteen are
+/// looked at in some instructions; the last sixteen once more rather than one by one.
+fn are_plain(bytes: &[u8]) -> bool {
     let is_plain = |byte: u8| {
         let is_graphic = byte.wrapping_sub(b'!') <= b'~' - b'!';
         is_graphic & (byte != b',') & (byte != b'"') & (byte != b'<') & (byte != b'\\')
     };
-    let all_plain = params.iter().fold(true, |all, &byte| all & is_plain(byte));
-    if memchr(b',', value).is_some() || !all_plain {
+    let all = |some: &[u8; 16]| some.iter().fold(true, |all, &byte| all & is_plain(byte));
+    match bytes.last_chunk() {
+        Some(last) => bytes.as_chunks().0.iter().all(all) && all(last),
+        None => bytes.iter().all(|&byte| is_plain(byte)),
+    }
+}
+
+/// Value of the first `branch` parameter of a plain Via value.
+fn branch(value: &[u8]) -> Option<&[u8]> {
+    let (sent_by, params) = value.split_at(memchr(b';', value)?);
+    let params = &params[1..];
+    if sent_by.contains(&b',') || !are_plain(params) {
         return None;
     }
     let mut rest = Some(params);
