@@ -58,4 +58,5 @@ stage tests    "${tests[@]}"
 stage doctests cargo test -q --workspace --doc
 stage benches  cargo test -q --workspace --bench '*'
 stage counts   cargo run -q --profile counts -p lampfield-benches --bin instructions
+stage smoke    .make/perf.sh smoke counts
 stage interop  env LAMPFIELD_INTEROP=1 "${interop[@]}"

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::cases::{Case, Server, States};
+use crate::cases::{Case, Peers, Server, States};
 use crate::load::{Generator, Load, Target, Told};
 use crate::process::Started;
 use crate::raw::{self, RawCost};
@@ -35,7 +35,8 @@ pub(crate) struct Outcome {
     pub(crate) bytes_per_subscription: Option<f64>,
     pub(crate) raw: RawCost,
     /// The same in batches, to as many sockets of a peer on the other core.
-    pub(crate) beside: RawCost,
+    /// `None` behind an edge.
+    pub(crate) beside: Option<RawCost>,
     pub(crate) load: Load,
 }
 
@@ -90,11 +91,10 @@ impl Programs {
         let dir = TempDir::new()?;
         let outcome = self.measure(case, dir.path()).with_context(|| describe(case))?;
         eprintln!(
-            "{:<46} {:8.2} us/NOTIFY, raw {:.2}, beside a peer {:.2} ({} answered), {} wrong lamps",
+            "{:<46} {:8.2} us/NOTIFY, raw {:.2} ({} answered), {} wrong lamps",
             describe(case),
             outcome.cpu_us_per_notify,
             outcome.raw.total_us(),
-            outcome.beside.total_us(),
             outcome.notify_count,
             outcome.load.wrong_lamps,
         );
@@ -112,7 +112,10 @@ impl Programs {
         drop(process);
         // At once after the run: the same machine with the same neighbours.
         let raw = raw::measure(sizes)?;
-        let beside = beside::measure(sizes, case.sockets())?;
+        let beside = match case.peers {
+            Peers::Phones => Some(beside::measure(sizes, case.sockets())?),
+            Peers::Edge | Peers::Train => None,
+        };
         outcome(case, sizes, empty, &told, (raw, beside))
     }
 
@@ -131,7 +134,7 @@ fn outcome(
     sizes: Sizes,
     empty: Usage,
     told: &Told,
-    (raw, beside): (RawCost, RawCost),
+    (raw, beside): (RawCost, Option<RawCost>),
 ) -> anyhow::Result<Outcome> {
     let load = told.load()?;
     let notify_count = told.notify_count(CHANGES);

@@ -53,7 +53,7 @@ fn line(text: &mut String, outcome: &Outcome) {
         outcome.bytes_per_subscription.map_or("-".to_owned(), |bytes| format!("{bytes:.0}"));
     let _ = writeln!(
         text,
-        "{:<19} {:<8} {:>8} {:>5} {:>8} {:>11.2} {:>5.2} {:>7.2} {:>6.2} {:>7.2} {bytes:>11} {:<22} {:>7.2} \
+        "{:<19} {:<8} {:>8} {:>5} {:>8} {:>11.2} {:>5.2} {:>7.2} {:>6} {:>7} {bytes:>11} {:<22} {:>7.2} \
          {:>7.2} {:>8} {:>6}",
         case.server.name(),
         case.peers.name(),
@@ -63,8 +63,10 @@ fn line(text: &mut String, outcome: &Outcome) {
         outcome.cpu_us_per_notify,
         raw.total_us(),
         outcome.cpu_us_per_notify / raw.total_us(),
-        beside.total_us(),
-        outcome.cpu_us_per_notify / beside.total_us(),
+        beside.map_or("-".to_owned(), |beside| format!("{:.2}", beside.total_us())),
+        beside.map_or("-".to_owned(), |beside| {
+            format!("{:.2}", outcome.cpu_us_per_notify / beside.total_us())
+        }),
         latency(&load.latency_ms),
         outcome.cpu_us_per_subscribe,
         outcome.cpu_us_per_refresh,
@@ -228,7 +230,7 @@ mod tests {
             cpu_us_per_refresh: 1.0,
             bytes_per_subscription: Some(500.0),
             raw,
-            beside: raw,
+            beside: Some(raw),
             load: Load { latency_ms, ..Load::default() },
         }
     }
