@@ -56,6 +56,9 @@ pub enum Command {
     ListenEvents(bool),
     /// Latencies are counted anew from now on. To every shard.
     ResetLatencies,
+    /// Sends watchers elsewhere, so many a second of this shard, and takes no new ones; `None` ends
+    /// that. To every shard.
+    Drain(Option<u32>),
 }
 
 /// A question.

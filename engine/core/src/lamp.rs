@@ -61,7 +61,8 @@ impl Shard {
             Command::Reload(_)
             | Command::Restore(_)
             | Command::ListenEvents(_)
-            | Command::ResetLatencies => Err(Refusal::NotAState),
+            | Command::ResetLatencies
+            | Command::Drain(_) => Err(Refusal::NotAState),
         };
         self.stats.counters.command_refused += u64::from(changed.is_err());
         changed

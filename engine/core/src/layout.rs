@@ -153,12 +153,14 @@ const fn state_number(state: Lifecycle) -> u8 {
         Lifecycle::Ending(Reason::NoResource) => 1,
         Lifecycle::Ending(Reason::Rejected) => 2,
         Lifecycle::Ending(Reason::Timeout) => 3,
+        Lifecycle::Ending(Reason::Deactivated) => 4,
     }
 }
 
 fn state_from(number: u8) -> Option<Lifecycle> {
     use Lifecycle::{Active, Ending};
-    let states = [Reason::NoResource, Reason::Rejected, Reason::Timeout].map(Ending);
+    let reasons = [Reason::NoResource, Reason::Rejected, Reason::Timeout, Reason::Deactivated];
+    let states = reasons.map(Ending);
     [Active].into_iter().chain(states).find(|state| state_number(*state) == number)
 }
 

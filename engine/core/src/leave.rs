@@ -25,7 +25,9 @@ impl Shard {
         match reason {
             Reason::Timeout => self.forget_kept(slot, out),
             // Its watcher cannot know: the record goes when it does.
-            Reason::NoResource | Reason::Rejected => self.keep_subscription(slot, now, out),
+            Reason::NoResource | Reason::Rejected | Reason::Deactivated => {
+                self.keep_subscription(slot, now, out);
+            }
         }
     }
 
@@ -36,6 +38,7 @@ impl Shard {
             Lifecycle::Ending(Reason::Timeout) => counters.subscription_expired += 1,
             Lifecycle::Ending(Reason::NoResource) => counters.subscription_hint_removed += 1,
             Lifecycle::Ending(Reason::Rejected) => counters.subscription_endpoint_removed += 1,
+            Lifecycle::Ending(Reason::Deactivated) => counters.subscription_deactivated += 1,
         }
     }
 

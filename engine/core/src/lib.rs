@@ -14,6 +14,7 @@ pub mod command;
 pub mod config;
 pub mod dialplan;
 pub mod digest;
+mod drain;
 mod ended;
 mod extension;
 mod fanout;

@@ -7,7 +7,7 @@ use crate::config::{Config, Dialect};
 use crate::extension::GroupView;
 use crate::hop::LocalRuns;
 use crate::rls::{Writing, push_etag};
-use crate::subscription::{InFlight, Lifecycle, Shown, Subscription};
+use crate::subscription::{InFlight, Lifecycle, Reason, Shown, Subscription};
 use crate::tag::{BRANCH_BYTES, TAG_BYTES, branch_text};
 use crate::target::is_sips;
 use crate::texts::{DialogTexts, Text};
@@ -179,7 +179,8 @@ fn write_notify(notify: &Notify<'_>, shared_run: &SharedRun, out: &mut Vec<u8>) 
         }
         Lifecycle::Ending(reason) => {
             out.extend_from_slice(b"terminated");
-            if view.dialect == Dialect::Rfc {
+            // Asterisk gives none; without this one a phone may not come back.
+            if view.dialect == Dialect::Rfc || reason == Reason::Deactivated {
                 push(out, &[b";reason=", reason.token().as_bytes()]);
             }
         }

@@ -10,6 +10,7 @@ use crate::auth::Authenticator;
 use crate::command::{self, Command, Reply};
 use crate::config::{Config, Dialect, EndpointId};
 use crate::dialplan::Hint;
+use crate::drain::Drain;
 use crate::ended::Ended;
 use crate::extension::{ExtensionKey, Extensions};
 use crate::fanout::Fanouts;
@@ -83,6 +84,8 @@ pub struct Shard {
     pub(crate) paces: Paces,
     /// Lists, by slot and check, that are to be looked up in a new configuration.
     pub(crate) reloads: VecDeque<(u32, u32)>,
+    /// Whether it sends its watchers elsewhere.
+    pub(crate) drain: Drain,
     /// Configurations taken over since the start.
     pub(crate) reload_count: u32,
     /// Header lines that every NOTIFY shares, up to the value of Content-Type.
@@ -144,6 +147,7 @@ impl Shard {
             parts: Parts::new(hasher.clone()),
             paces: Paces::default(),
             reloads: VecDeque::new(),
+            drain: Drain::default(),
             reload_count: 0,
             shared_run: SharedRun::new(&setup.config),
             config: setup.config,
@@ -191,6 +195,7 @@ impl Shard {
             self.probes.next_deadline(),
             self.paces.next_deadline(),
             self.publications.next_deadline(),
+            self.drain.next_deadline(),
         ];
         timers.into_iter().flatten().min()
     }
@@ -226,6 +231,7 @@ impl Shard {
         self.on_paces(now, out);
         self.on_publications(now, out);
         self.on_reloads(now, out);
+        self.on_drain(now, out);
         self.transactions.forget(now);
         self.published.forget(now);
         self.ended.forget(now);
@@ -243,6 +249,7 @@ impl Shard {
             Command::Restore(record) => self.restore(&record, now, out),
             Command::ListenEvents(listens) => self.listens = listens,
             Command::ResetLatencies => self.stats.reset_latencies(),
+            Command::Drain(per_s) => self.set_drain(per_s, now),
         }
     }
 

@@ -72,6 +72,8 @@ counters! {
     subscription_hint_removed,
     /// Subscriptions ended because their endpoint is gone, or may not watch any more.
     subscription_endpoint_removed,
+    /// Subscriptions ended because the node is drained: their watchers go elsewhere.
+    subscription_deactivated,
     /// Requests answered from the transaction memory.
     request_retransmitted,
     /// Requests answered 482.
@@ -80,6 +82,8 @@ counters! {
     request_refused,
     /// Requests refused because a limit was reached (503).
     request_shed,
+    /// Requests that would have made something new on a node that is drained (503).
+    request_sent_elsewhere,
     /// Of these, because the source address has all the subscriptions it may have.
     request_shed_per_source,
     /// PUBLISHes seen (retransmissions included).

@@ -53,6 +53,12 @@ impl Shard {
         Outcome::Answer(Answer::overload(self.rng.u32(30..=90)))
     }
 
+    fn sent_elsewhere(&mut self) -> Outcome {
+        self.stats.counters.request_sent_elsewhere += 1;
+        let answer = Answer::overload(self.rng.u32(30..=90));
+        Outcome::Answer(answer.warning("this server is being drained"))
+    }
+
     fn shed_per_source(&mut self) -> Outcome {
         self.stats.counters.request_shed_per_source += 1;
         match self.shed() {
@@ -150,6 +156,7 @@ impl Shard {
         let key = self.request_key(request);
         match A::memory(self).look_up(key, now) {
             Seen::New if self.is_overloaded => Err(self.shed()),
+            Seen::New if self.is_to_go_elsewhere(request) => Err(self.sent_elsewhere()),
             Seen::New => Ok(key),
             seen => Err(self.seen_before(seen)),
         }

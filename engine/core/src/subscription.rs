@@ -157,6 +157,8 @@ pub(crate) enum Reason {
     NoResource,
     /// The endpoint may not watch any more; told after a restart, too.
     Rejected,
+    /// The node is to go: its watcher subscribes anew, elsewhere. Told after a restart, too.
+    Deactivated,
 }
 
 impl Reason {
@@ -165,6 +167,7 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::NoResource => "noresource",
             Self::Rejected => "rejected",
+            Self::Deactivated => "deactivated",
         }
     }
 }

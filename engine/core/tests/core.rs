@@ -10,6 +10,7 @@ mod stories {
     mod bounds;
     mod dialects;
     mod dialogs;
+    mod drained;
     mod edges;
     mod lamps;
     mod latencies;

@@ -51,6 +51,10 @@ pub struct NodeConfig {
     pub console_socket: PathBuf,
     /// Directory for everything the node keeps; `None` keeps nothing.
     pub state_dir: Option<PathBuf>,
+    /// The user to become once all addresses are bound; `None` stays who started it.
+    pub user: Option<String>,
+    /// Whether memory may be written to a disk at a crash.
+    pub core_dumps: bool,
 }
 
 /// One SIP listen address.

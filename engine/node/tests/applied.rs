@@ -48,6 +48,8 @@ fn start(name: &str) -> Node {
         mirrors: Vec::new(),
         console_socket: std::env::temp_dir().join(socket),
         state_dir: None,
+        user: None,
+        core_dumps: false,
     };
     Node::start(config, Arc::new(|_| anyhow::bail!("no files"))).expect("the node starts")
 }

@@ -51,6 +51,8 @@ fn start(shard_count: u8) -> Node {
         mirrors: Vec::new(),
         console_socket: std::env::temp_dir().join(socket),
         state_dir: None,
+        user: None,
+        core_dumps: false,
     };
     Node::start(config, Arc::new(|_| anyhow::bail!("no files"))).expect("the node starts")
 }

@@ -5,6 +5,7 @@ mod batch;
 mod control;
 mod event;
 mod poll;
+mod privileges;
 mod process;
 mod send;
 mod socket;
@@ -15,6 +16,10 @@ mod train;
 pub use batch::{ReceiveBatch, ReceiveCounts, Received};
 pub(crate) use event::EventFd;
 pub use poll::{Poller, Ready, wait_readable, wait_writable};
+pub use privileges::{
+    Account, become_account, find_account, forbid_core_dumps, forbid_new_privileges,
+    keep_files_private,
+};
 pub use process::{
     ThreadUsage, allowed_cores, core_count, give_memory_back, pin_thread_to_core, process_cpu_time,
     resident_bytes, thread_cpu_time, thread_usage,

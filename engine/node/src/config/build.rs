@@ -37,6 +37,8 @@ pub(super) struct Draft {
     pub(super) mirrors: Vec<MirrorConfig>,
     pub(super) console_socket: Option<PathBuf>,
     pub(super) state_dir: Option<PathBuf>,
+    pub(super) user: Option<String>,
+    pub(super) core_dumps: bool,
     pub(super) problems: Problems,
     /// Every file that was read.
     pub(super) files: Vec<PathBuf>,
@@ -61,6 +63,8 @@ impl Draft {
             mirrors: Vec::new(),
             console_socket: None,
             state_dir: None,
+            user: None,
+            core_dumps: false,
             problems: Problems::default(),
             files: Vec::new(),
             notices: Vec::new(),

@@ -207,6 +207,8 @@ fn finish(draft: Draft, options: LoadOptions) -> Result<Loaded, ConfigErrors> {
         mirrors,
         console_socket: console_socket.unwrap_or_else(|| default_socket_path(state_dir.as_deref())),
         state_dir,
+        user: draft.user,
+        core_dumps: draft.core_dumps,
     };
     Ok(Loaded { node, source: options, warnings: problems.warnings, notices, files })
 }

@@ -131,6 +131,7 @@ impl ShardClient {
             Command::Reload(_)
             | Command::ListenEvents(_)
             | Command::ResetLatencies
+            | Command::Drain(_)
             | Command::Restore(_) => return Err(ShardError::NotRoutable),
         };
         let deadline = deadline();

@@ -42,6 +42,8 @@ pub(crate) struct Node {
     /// The way to the store.
     records: Option<async_channel::Sender<Vec<Record>>>,
     reloaded: Cell<Instant>,
+    /// Watchers sent elsewhere a second, while the node is drained.
+    draining: Cell<Option<u32>>,
     variables: RefCell<HashMap<(TenantId, String), String>>,
 }
 
@@ -101,6 +103,7 @@ impl Node {
             reloading: Mutex::default(),
             records,
             reloaded: Cell::new(now),
+            draining: Cell::default(),
             variables: RefCell::default(),
         }
     }
@@ -159,6 +162,23 @@ impl Node {
             }
         }
         NodeConfig { listen, ..newer }
+    }
+
+    /// Sends watchers elsewhere, so many a second of the whole node; `None` ends that.
+    ///
+    /// # Errors
+    ///
+    /// A shard that does not take it. The others have.
+    pub(crate) async fn drain(&self, per_s: Option<u32>) -> Result<(), ShardError> {
+        self.draining.set(per_s);
+        let shard_count = u32::from(self.client.placement().shard_count());
+        let of_shard = per_s.map(|per_s| per_s.div_ceil(shard_count));
+        self.client.broadcast(Command::Drain(of_shard)).await
+    }
+
+    /// Watchers sent elsewhere a second, if they are.
+    pub(crate) fn draining(&self) -> Option<u32> {
+        self.draining.get()
     }
 
     /// Finds the hint of an extension, as a subscription would.

@@ -54,10 +54,11 @@ impl Node {
     pub fn start(mut config: NodeConfig, reload: Reload) -> anyhow::Result<Self> {
         let clock = Clock::start();
         let shard_count = shard_count(&config);
-        rt::probe(shard_count.into())?;
         anyhow::ensure!(!config.listen.is_empty(), "no address to serve SIP on is configured");
         let (ports, bound) = Ports::bind_all(&config.listen, shard_count)?;
         warn_of_small_buffers(&ports);
+        give_up_rights(&config)?;
+        rt::probe(shard_count.into())?;
         let (store, restore) = match &config.state_dir {
             Some(state_dir) => {
                 let store = Store::open(state_dir)?;
@@ -265,6 +266,21 @@ fn start_control(
         .context("cannot start the control plane's thread")?;
     let ami = bound.recv().context("the control plane did not start")??;
     Ok((thread, ami))
+}
+
+/// Nothing that needs root comes after the addresses are bound.
+fn give_up_rights(config: &NodeConfig) -> anyhow::Result<()> {
+    if !config.core_dumps {
+        sys::forbid_core_dumps().context("cannot forbid core dumps")?;
+    }
+    sys::forbid_new_privileges().context("cannot forbid new privileges")?;
+    sys::keep_files_private();
+    let Some(user) = &config.user else { return Ok(()) };
+    let account = sys::find_account(user).context("cannot look up users")?;
+    let account = account.with_context(|| format!("there is no user {user}"))?;
+    sys::become_account(user, account).with_context(|| format!("cannot become user {user}"))?;
+    tracing::info!("running as user {user}");
+    Ok(())
 }
 
 fn shard_count(config: &NodeConfig) -> u8 {

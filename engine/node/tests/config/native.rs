@@ -141,6 +141,7 @@ fn what_is_wrong_names_line_and_column_and_what_was_expected() {
         "[node]\nshard = 2\n",
         "[node]\nshards = \"two\"\n",
         "[node]\nshards = 0\n",
+        "[node]\nuser = \"no-such-user\"\n",
         "[[listen]]\ntransport = \"tls\"\nbind = \"::\"\n",
         "[[listen]]\ntransport = \"udp\"\nbind = \"localhost\"\n",
         "[[hint]]\nexten = \"_1X\"\nhint = \"Custom:x\"\n",

@@ -44,6 +44,10 @@ pub(super) struct File {
 pub(super) struct Node {
     pub(super) shards: Option<Spanned<u8>>,
     pub(super) state_dir: Option<PathBuf>,
+    /// The user to become once all addresses are bound.
+    pub(super) user: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) core_dumps: bool,
     pub(super) console_socket: Option<PathBuf>,
     pub(super) user_agent: Option<Spanned<String>>,
     pub(super) realm: Option<Spanned<String>>,

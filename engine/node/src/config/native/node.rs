@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lampfield_core::flow::Transport;
+use lampfield_net::sys;
 use lampfield_net::tcp::WebOrigins;
 use lampfield_net::tls::{CertificateFiles, Tls, TlsSettings};
 use toml::Spanned;
@@ -43,6 +44,15 @@ impl Native<'_> {
             self.draft.core.user_agent = text.into_inner().into();
         }
         self.draft.state_dir = node.state_dir;
+        self.draft.core_dumps = node.core_dumps;
+        if let Some(user) = node.user {
+            match sys::find_account(user.get_ref()) {
+                Ok(Some(_)) => {}
+                Ok(None) => self.error(&user, format!("there is no user '{}'", user.get_ref())),
+                Err(error) => self.error(&user, format!("users cannot be looked up: {error}")),
+            }
+            self.draft.user = Some(user.into_inner());
+        }
         self.draft.console_socket = node.console_socket;
     }
 

@@ -7,6 +7,7 @@
 
 mod client;
 mod complete;
+mod drain;
 mod explain;
 mod figures;
 mod hints;
@@ -159,6 +160,13 @@ async fn run(
         (Kind::PjsipSubscription, [call_id]) => {
             subscriptions::pjsip_show(node, tenant, call_id).await
         }
+        (Kind::DrainShow, []) => drain::show(node).await,
+        (Kind::DrainStart, []) => drain::start(node, drain::PER_S).await,
+        (Kind::DrainStart, [per_s]) => match per_s.parse() {
+            Ok(per_s) if per_s > 0 => drain::start(node, per_s).await,
+            _ => Err(command.usage()),
+        },
+        (Kind::DrainStop, []) => drain::stop(node).await,
         (Kind::Latency, []) => latency::show(node).await,
         (Kind::Latency, ["reset"]) => latency::reset(node).await,
         (Kind::Publications, []) => publications::list(node, tenant, 100).await,

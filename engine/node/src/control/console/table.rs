@@ -11,6 +11,9 @@ pub(super) enum Kind {
     DevstateChange,
     DevstateList,
     DialplanReload,
+    DrainShow,
+    DrainStart,
+    DrainStop,
     Explain,
     Help,
     Latency,
@@ -102,7 +105,7 @@ Examples:
 
 /// All commands, by name.
 #[rustfmt::skip]
-pub(super) const COMMANDS: [Command; 40] = {
+pub(super) const COMMANDS: [Command; 43] = {
     const fn own(words: &'static [&'static str], kind: Kind, names: Names, usage: &'static str, summary: &'static str) -> Command {
         Command { words, kind, names, node_wide: false, summary, usage }
     }
@@ -120,6 +123,9 @@ pub(super) const COMMANDS: [Command; 40] = {
         own(&["devstate", "change"], Kind::DevstateChange, Names::CustomDevices, DEVSTATE_CHANGE_USAGE, "Change the state of a Custom: device"),
         own(&["devstate", "list"], Kind::DevstateList, Names::None, "Usage: devstate list\n", "List Custom: devices"),
         node(&["dialplan", "reload"], Kind::DialplanReload, "Usage: dialplan reload\n", "Read the configuration again"),
+        node(&["drain", "show"], Kind::DrainShow, "Usage: drain show\n", "How far the node has sent its watchers elsewhere"),
+        node(&["drain", "start"], Kind::DrainStart, "Usage: drain start [<per second>]\n       Takes no new subscriptions and publications (503), and ends those there are,\n       1000 a second unless said otherwise, so that watchers subscribe elsewhere.\n       Said again it changes the pace.\n", "Send watchers elsewhere"),
+        node(&["drain", "stop"], Kind::DrainStop, "Usage: drain stop\n       Who was not sent away stays, and new ones are taken.\n", "Keep those who are still here"),
         own(&["explain"], Kind::Explain, Names::Extensions, "Usage: explain <exten>[@<context>]\n       Sources with values, ages and owners, how they add up, and who watches.\n", "Why a lamp shows what it shows"),
         own(&["help"], Kind::Help, Names::None, "Usage: help [command]\n", "List commands, or show how one is used"),
         node(&["latency"], Kind::Latency, "Usage: latency [reset]\n       reset counts anew from now on.\n", "Where time goes, from a change to its answers"),
