@@ -75,12 +75,12 @@ impl Shard {
 
     /// Ends those whose turn it is.
     pub(crate) fn on_drain(&mut self, now: Time, out: &mut Outputs) {
-        let sent_max = self.sent_max();
         let Some(running) = self.drain.0.as_mut().filter(|running| running.next_step <= now) else {
             return;
         };
         running.next_step = now + STEP;
         let due_count = running.due_count(now);
+        let sent_max = self.sent_max();
         while self.stats.counters.notify_sent < sent_max {
             let Some(running) = self.drain.0.as_mut().filter(|r| r.ended_count < due_count) else {
                 return;
