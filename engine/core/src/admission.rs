@@ -36,7 +36,7 @@ const fn default_format(package: Package) -> Format {
 /// Value of Allow-Events.
 pub(crate) const ALLOW_EVENTS: &str = "presence, dialog, message-summary";
 /// Value of Allow.
-pub(crate) const ALLOW: &str = "OPTIONS, SUBSCRIBE, PUBLISH";
+pub(crate) const ALLOW: &str = "OPTIONS, SUBSCRIBE, PUBLISH, REGISTER";
 /// Extensions a request may require: RFC 4662 and RFC 5367.
 const KNOWN_EXTENSIONS: [&str; 2] = ["eventlist", crate::rls::RECIPIENT_LIST_SUBSCRIBE];
 /// Value of Accept in an answer to OPTIONS.
@@ -45,7 +45,7 @@ pub(crate) const ACCEPT: &str = "application/pidf+xml, application/xpidf+xml, \
      application/simple-message-summary, multipart/related, \
      application/rlmi+xml, application/resource-lists+xml";
 /// Value of Supported in an answer to OPTIONS.
-pub(crate) const SUPPORTED: &str = "eventlist, recipient-list-subscribe";
+pub(crate) const SUPPORTED: &str = "eventlist, recipient-list-subscribe, path, outbound";
 
 /// The parts of a request that every dialog needs, checked to be there.
 #[derive(Clone, Copy, Debug)]

@@ -10,6 +10,7 @@ use lampfield_wire::EntityId;
 
 use crate::config::Config;
 use crate::dialplan::Hint;
+use crate::flow::Flow;
 use crate::placement::{ShardId, TenantId};
 use crate::record::Record;
 use crate::state::{DeviceState, ExtensionState, Messages, Presence};
@@ -112,6 +113,13 @@ pub enum Query {
         /// Rows per shard at most.
         limit: usize,
     },
+    /// Contacts of registered users, at most `limit` per shard. To every shard.
+    Registrations {
+        /// Whose users; `None` for all tenants.
+        tenant: Option<TenantId>,
+        /// Rows per shard at most.
+        limit: usize,
+    },
     /// Counters and latencies. To every shard.
     Stats,
 }
@@ -145,6 +153,8 @@ pub enum Answer {
     Subscriptions(Vec<SubscriptionRow>, usize),
     /// To [`Query::Publications`]: rows, and how many there are in all.
     Publications(Vec<PublicationRow>, usize),
+    /// To [`Query::Registrations`]: rows, and how many there are in all.
+    Registrations(Vec<ContactRow>, usize),
     /// To [`Query::Stats`].
     Stats(Box<Stats>),
     /// To [`crate::Input::Change`], from the shard that owns the source: the other shards that
@@ -258,6 +268,21 @@ pub struct SubscriptionRow {
     pub extension_state: Option<ExtensionState>,
     /// What a list shows; `None` for a single extension.
     pub members: Option<ListMembers>,
+}
+
+/// One contact of a registered user.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ContactRow {
+    /// The device it is reported as.
+    pub device: Arc<str>,
+    /// Its URI.
+    pub contact: Arc<str>,
+    /// The path it is reached by, as header values; empty without (RFC 3327).
+    pub path: Arc<str>,
+    /// How it registered.
+    pub flow: Flow,
+    /// Seconds it has left.
+    pub expires_s: u32,
 }
 
 /// A publication.

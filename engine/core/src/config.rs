@@ -13,6 +13,7 @@ use crate::mailbox::{self, Mailboxes};
 use crate::package::Package;
 use crate::placement::TenantId;
 use crate::provider::Providers;
+use crate::registrar::RegistrarConfig;
 
 /// Everything the core needs to know of the configuration.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub struct Config {
     pub mailboxes: Mailboxes,
     /// Names to which other servers publish their states.
     pub feeds: Feeds,
+    /// How registrations are taken.
+    pub registrar: RegistrarConfig,
     /// Who supplies device and presence states.
     pub providers: Providers,
     /// Text of `Server` and `User-Agent`.
@@ -146,6 +149,8 @@ pub struct Endpoint {
     /// About whom it may publish. It must be known by its address or prove itself: a From user
     /// alone is not enough.
     pub allow_publish: PublishScope,
+    /// Whom it may register; it must be known or prove itself in the same way.
+    pub allow_register: PublishScope,
     /// Shortest accepted subscription, in seconds; 0 for no bound.
     pub sub_min_expiry_s: u32,
     /// Show "in use and ringing" as `early` instead of `confirmed` in dialog-info.

@@ -21,6 +21,7 @@ use crate::pace::{Pace, gap_of_event};
 use crate::placement::{ShardId, TenantId};
 use crate::publication::{KIND_PUBLICATION, KIND_TOLD, read_key};
 use crate::record::Record;
+use crate::registrar::KIND_REGISTRATION;
 use crate::source::SourceKey;
 use crate::state::{DeviceState, Messages, Presence, PresenceState};
 use crate::subscription::{
@@ -184,6 +185,7 @@ impl Shard {
                 self.restore_publication(&record.key, (key, value), is_ours, now, out)
             }
             KIND_TOLD => self.restore_told((key, value), is_ours, now, out),
+            KIND_REGISTRATION => self.restore_registration((key, value), is_ours, now, out),
             kind @ (KIND_SUBSCRIPTION | KIND_LIST) if is_ours => {
                 self.restore_subscription(kind, key, (layout, value), now, out)
             }
@@ -376,7 +378,7 @@ impl Shard {
 }
 
 /// Tenant and name of the key of a source.
-fn read_source_key(mut key: Reader<'_>) -> Option<(TenantId, &str)> {
+pub(crate) fn read_source_key(mut key: Reader<'_>) -> Option<(TenantId, &str)> {
     Some((TenantId(key.u16()?), std::str::from_utf8(key.bytes).ok()?))
 }
 
@@ -397,7 +399,7 @@ fn record(key: Box<[u8]>, value: Option<Writer>) -> Record {
     Record { key, value: value.map(|value| value.bytes.into()) }
 }
 
-fn source_key(kind: u8, tenant: TenantId, name: &str) -> Box<[u8]> {
+pub(crate) fn source_key(kind: u8, tenant: TenantId, name: &str) -> Box<[u8]> {
     let mut key = Writer::new(kind);
     key.bytes.extend_from_slice(&tenant.0.to_le_bytes());
     key.bytes.extend_from_slice(name.as_bytes());

@@ -44,6 +44,7 @@ mod publication;
 mod query;
 pub mod record;
 mod refresh;
+pub mod registrar;
 mod reload;
 mod replay;
 mod respond;

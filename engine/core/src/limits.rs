@@ -37,6 +37,16 @@ pub struct Limits {
     pub publication_expires_max_s: u32,
     /// Granted when the PUBLISH names no Expires, in seconds.
     pub publication_expires_default_s: u32,
+    /// Users with contacts that a shard holds. Beyond: 503 with Retry-After.
+    pub registration_count_max: u32,
+    /// Contacts of one user. Beyond: 403.
+    pub contact_count_max: usize,
+    /// Shortest accepted registration, in seconds. Below: 423 with Min-Expires.
+    pub register_expires_min_s: u32,
+    /// Longest granted registration, in seconds.
+    pub register_expires_max_s: u32,
+    /// Granted when the REGISTER names no duration, in seconds.
+    pub register_expires_default_s: u32,
     /// State sources a shard holds. Beyond: the command is refused.
     pub source_count_max: u32,
     /// Longest granted subscription, in seconds (Asterisk's own is 3600).
@@ -120,6 +130,11 @@ impl Default for Limits {
             publication_expires_min_s: 10,
             publication_expires_max_s: 3600,
             publication_expires_default_s: 3600,
+            registration_count_max: 2_000_000,
+            contact_count_max: 10,
+            register_expires_min_s: 60,
+            register_expires_max_s: 7200,
+            register_expires_default_s: 3600,
             source_count_max: 4_000_000,
             expires_max_s: 3600,
             expires_default_s: 3600,

@@ -55,6 +55,7 @@ impl Shard {
             Query::Publications { tenant, presentity, limit } => {
                 self.list_publications(tenant, presentity, limit, now)
             }
+            Query::Registrations { tenant, limit } => self.list_registrations(tenant, limit, now),
             Query::Stats => Answer::Stats(Box::new(self.stats())),
         };
         out.replies.push(Reply { id, shard: self.id, answer });

@@ -22,6 +22,7 @@ use crate::notify::SharedRun;
 use crate::pace::Paces;
 use crate::placement::{Placement, ShardId};
 use crate::publication::{Publications, Published};
+use crate::registrar::Registrations;
 use crate::respond::{self, Answer, Asked};
 use crate::rls::Parts;
 use crate::salvage;
@@ -75,6 +76,7 @@ pub struct Shard {
     pub(crate) probes: Wheel,
     pub(crate) transactions: Transactions<Accepted>,
     pub(crate) publications: Publications,
+    pub(crate) registrations: Registrations,
     /// Memory of answered PUBLISHes.
     pub(crate) published: Transactions<Published>,
     /// Watchers and lists that are being told.
@@ -142,6 +144,7 @@ impl Shard {
             probes: Wheel::default(),
             transactions: Transactions::new(rng.u64(..)),
             publications: Publications::new(&setup.config, hasher.clone()),
+            registrations: Registrations::new(hasher.clone()),
             published: Transactions::new(rng.u64(..)),
             fanout: Fanouts::default(),
             parts: Parts::new(hasher.clone()),
@@ -171,7 +174,10 @@ impl Shard {
             Input::Query { id, query } => self.answer(id, query, now, out),
             Input::Overloaded(is_overloaded) => self.is_overloaded = is_overloaded,
             Input::StepBudget(budget) => self.fanout.set_budget(budget),
-            Input::ConnectionClosed(connection) => self.on_connection_closed(connection),
+            Input::ConnectionClosed(connection) => {
+                self.on_connection_closed(connection);
+                self.end_flow(connection, now, out);
+            }
             Input::ConnectionFull { connection, peer, is_full } => {
                 self.on_connection_full(connection, peer, is_full);
             }
@@ -195,6 +201,7 @@ impl Shard {
             self.probes.next_deadline(),
             self.paces.next_deadline(),
             self.publications.next_deadline(),
+            self.registrations.next_deadline(),
             self.drain.next_deadline(),
         ];
         timers.into_iter().flatten().min()
@@ -209,6 +216,7 @@ impl Shard {
             hop_count: u64::from(self.hops.len()),
             part_count: u64::from(self.parts.len()),
             publication_count: u64::from(self.publications.len()),
+            registration_count: u64::from(self.registrations.len()),
             list_member_count: self.parts.edge_count(),
             ..self.stats.clone()
         }
@@ -230,6 +238,7 @@ impl Shard {
         self.on_probes(now, out);
         self.on_paces(now, out);
         self.on_publications(now, out);
+        self.on_registrations(now, out);
         self.on_reloads(now, out);
         self.on_drain(now, out);
         self.transactions.forget(now);
@@ -353,6 +362,7 @@ impl Shard {
                 }
             }
             b"PUBLISH" => self.publish(&request, now, out),
+            b"REGISTER" => self.register(&request, now, out),
             _ => Outcome::Answer(self.other_method(&request, method, now)),
         };
         match outcome {

@@ -19,6 +19,8 @@ pub struct Stats {
     pub list_member_count: u64,
     /// Publications held now.
     pub publication_count: u64,
+    /// Users with contacts.
+    pub registration_count: u64,
     /// Next hops held now.
     pub hop_count: u64,
     /// NOTIFYs waiting for an answer now.
@@ -120,6 +122,30 @@ counters! {
     publish_refresh_wanted,
     /// PUBLISHes refused because a limit of publications was reached (503).
     publish_shed,
+    /// REGISTERs received.
+    register_in,
+    /// Contacts that were not there before.
+    contact_added,
+    /// Contacts registered again.
+    contact_refreshed,
+    /// Contacts taken back by a REGISTER.
+    contact_removed,
+    /// Contacts that ran out.
+    contact_expired,
+    /// Contacts that ended with their connection (RFC 5626).
+    contact_lost,
+    /// REGISTERs refused because who sent it may not register that (403).
+    register_forbidden,
+    /// REGISTERs of users that the configuration leaves out (404).
+    register_filtered,
+    /// REGISTERs whose contacts or durations cannot be read (400).
+    register_malformed,
+    /// REGISTERs for a shorter time than is granted (423).
+    register_too_brief,
+    /// REGISTERs older than the contact they would change (500).
+    register_stale,
+    /// REGISTERs refused because a limit was reached (403, 503).
+    register_shed,
     /// Records of the store that were not put back at the start: unreadable, or without room.
     record_lost,
     /// NOTIFYs sent first time.
@@ -190,6 +216,7 @@ impl Default for Stats {
             source_count: 0,
             part_count: 0,
             publication_count: 0,
+            registration_count: 0,
             list_member_count: 0,
             hop_count: 0,
             in_flight_count: 0,

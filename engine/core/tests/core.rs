@@ -22,6 +22,7 @@ mod stories {
     mod published_calls;
     mod publisher;
     mod races;
+    mod registrations;
     mod restart;
     mod servers;
     mod silence;

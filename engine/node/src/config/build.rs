@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lampfield_core::config::{
-    Config, Dialect, Endpoint, EndpointId, Identify, Network, Publications, Tenant,
+    Config, Dialect, Endpoint, EndpointId, Identify, Network, Publications, PublishScope, Tenant,
 };
 use lampfield_core::dialplan::DialplanError;
 use lampfield_core::digest::{Algorithm, Secret};
@@ -184,10 +184,13 @@ impl Draft {
     fn combine_publications(&mut self) {
         let Self { core, problems, endpoint_index, .. } = self;
         for (at, endpoint) in core.endpoints.iter().enumerate() {
-            if !endpoint.may_publish() {
+            let may_register = endpoint.allow_register != PublishScope::None;
+            if !endpoint.may_publish() && !may_register {
                 continue;
             }
-            if let Some(tenant) = core.tenants.get_mut(usize::from(endpoint.tenant.0)) {
+            if endpoint.may_publish()
+                && let Some(tenant) = core.tenants.get_mut(usize::from(endpoint.tenant.0))
+            {
                 tenant.publications.get_or_insert_with(Publications::default);
             }
             let id = EndpointId(at as u32);
@@ -195,8 +198,11 @@ impl Draft {
                 || core.identify.networks.iter().any(|(_, network)| *network == id);
             if endpoint.auth.is_none() && !by_address {
                 let place = endpoint_index.get(&endpoint.name).map(|(_, place)| place.clone());
-                let text = "allow_publish: without credentials or an address nothing it publishes \
-                            is taken (403)";
+                let option =
+                    if endpoint.may_publish() { "allow_publish" } else { "allow_register" };
+                let text = format!(
+                    "{option}: without credentials or an address nothing it says is taken (403)"
+                );
                 problems.warn(&place.unwrap_or_default(), text);
             }
         }

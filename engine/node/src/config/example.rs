@@ -47,6 +47,7 @@ pub(super) fn embedded(draft: &mut Draft, dialect: Option<Dialect>) {
         context: "default".into(),
         allow_subscribe: true,
         allow_publish: PublishScope::Any,
+        allow_register: PublishScope::Any,
         dialect: draft.core.dialect,
         ..Endpoint::default()
     };

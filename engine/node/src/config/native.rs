@@ -35,6 +35,7 @@ mod lists;
 mod mailboxes;
 mod mirrors;
 mod node;
+mod registrar;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -148,6 +149,7 @@ impl Native<'_> {
         self.patterns(file.pattern);
         self.lists(file.list);
         self.list_ranges(file.list_range);
+        self.registrar(file.registrar);
         self.endpoints(file.endpoint, dialect);
         self.mailboxes(&file.mailbox);
         self.feeds(&file.feed);

@@ -37,8 +37,8 @@ impl Phone {
              ctrl_tcp_listen {control}\n"
         );
         stage.write(&format!("{user}/config"), &config);
-        let account =
-            format!("<sip:{user}@{address};transport={transport}>;regint=0{parameters}\n");
+        let silent = if parameters.contains("regint") { "" } else { ";regint=0" };
+        let account = format!("<sip:{user}@{address};transport={transport}>{silent}{parameters}\n");
         stage.write(&format!("{user}/accounts"), &account);
         let contact = |exten| {
             format!("\"Lamp{exten}\" <sip:{exten}@{address};transport={transport}>;presence=p2p\n")
@@ -133,6 +133,39 @@ fn baresip_publishes_and_another_one_sees_it() {
     // It takes back what it published.
     publisher.process.asks_to_end("INT");
     watcher.shows_change("Online", "Offline", "its end");
+}
+
+/// Registered users are devices of hints.
+const REGISTERED: &str = r#"
+[[context]]
+name = "default"
+[[hint_range]]
+context = "default"
+range = "2000..=2099"
+hint = "PJSIP/{exten}"
+[[endpoint]]
+name = "phones"
+context = "default"
+match = ["127.0.0.0/8"]
+allow_register = "any"
+"#;
+
+#[test]
+fn baresip_registers_and_its_lamp_says_so() {
+    if !is_asked_for() {
+        return;
+    }
+    let stage = Stage::configured("baresip-registers", 2, REGISTERED);
+    let mut watcher = Phone::start(&stage, "watcher", "", 2007..2008);
+    stage.wait_for_subscriptions(1);
+    let phone = Phone::start(&stage, "2007", ";regint=60", 0..0);
+    watcher.shows_change("Offline", "Online", "its REGISTER");
+    let registrations = stage.console("registrations");
+    assert!(registrations.contains("PJSIP/2007 "), "{registrations}");
+    // Asked to end, it takes its contact back.
+    phone.process.asks_to_end("INT");
+    watcher.shows_change("Online", "Offline", "its end");
+    stage.wait_for_counter("contact_removed", 1);
 }
 
 #[test]

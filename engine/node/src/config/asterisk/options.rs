@@ -58,6 +58,7 @@ pub(super) const ENDPOINT: Options = Options {
         "subscribe_context",
         "allow_subscribe",
         "allow_publish",
+        "allow_register",
         "sub_min_expiry",
         "notify_early_inuse_ringing",
         "rewrite_contact",

@@ -225,7 +225,8 @@ fn endpoint(section: &Section, tenant: TenantId, auths: &Auths<'_>, draft: &mut 
         context: text("context").unwrap_or("default").into(),
         subscribe_context: text("subscribe_context").map(Arc::from),
         allow_subscribe: section.flag("allow_subscribe", true, problems),
-        allow_publish: publish_scope(section, problems),
+        allow_publish: scope(section, "allow_publish", problems),
+        allow_register: scope(section, "allow_register", problems),
         sub_min_expiry_s: section.number("sub_min_expiry", 0, 0, problems),
         notify_early_inuse_ringing: section.flag("notify_early_inuse_ringing", false, problems),
         single_dialog: false,
@@ -254,15 +255,16 @@ fn endpoint(section: &Section, tenant: TenantId, auths: &Auths<'_>, draft: &mut 
     }
 }
 
-/// About whom an endpoint may publish. The option is ours: an Asterisk takes no such publications.
-fn publish_scope(section: &Section, problems: &mut Problems) -> PublishScope {
-    let Some(entry) = section.get("allow_publish") else { return PublishScope::None };
+/// About whom an endpoint may publish, or whom it may register. The options are ours: an Asterisk
+/// takes no such publications, and registers to the `aors` an endpoint names.
+fn scope(section: &Section, name: &str, problems: &mut Problems) -> PublishScope {
+    let Some(entry) = section.get(name) else { return PublishScope::None };
     match &*entry.value.to_ascii_lowercase() {
         "" | "none" | "no" => PublishScope::None,
         "own" => PublishScope::Own,
         "any" => PublishScope::Any,
         other => {
-            let text = format!("allow_publish = {other}: none, own or any expected");
+            let text = format!("{name} = {other}: none, own or any expected");
             problems.error(&entry.place, text);
             PublishScope::None
         }

@@ -56,6 +56,7 @@ impl Native<'_> {
                 subscribe_context: endpoint.subscribe_context.map(Arc::from),
                 allow_subscribe: endpoint.allow_subscribe,
                 allow_publish: endpoint.allow_publish.into(),
+                allow_register: endpoint.allow_register.into(),
                 sub_min_expiry_s: endpoint.sub_min_expiry_s,
                 notify_early_inuse_ringing: endpoint.notify_early_inuse_ringing,
                 single_dialog: endpoint.force_single_dialog,

@@ -35,6 +35,7 @@ pub(super) struct File {
     pub(super) feed: Vec<Spanned<Feed>>,
     pub(super) list_range: Vec<Spanned<ListRange>>,
     pub(super) mirror: Vec<Spanned<Mirror>>,
+    pub(super) registrar: Registrar,
     pub(super) ami: Option<Ami>,
     pub(super) limits: Limits,
 }
@@ -254,6 +255,8 @@ pub(super) struct Endpoint {
     #[serde(default)]
     pub(super) allow_publish: ScopeName,
     #[serde(default)]
+    pub(super) allow_register: ScopeName,
+    #[serde(default)]
     pub(super) sub_min_expiry_s: u32,
     #[serde(default)]
     pub(super) notify_early_inuse_ringing: bool,
@@ -342,6 +345,16 @@ pub(super) struct Feed {
     #[serde(default)]
     pub(super) mailboxes: bool,
     pub(super) mailbox_filter: Option<Spanned<String>>,
+}
+
+/// How registrations are taken.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Registrar {
+    /// Registered users are its devices: `PJSIP/2000`.
+    pub(super) technology: Option<Spanned<String>>,
+    /// Only users that pass, a regular expression.
+    pub(super) users: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -480,6 +493,11 @@ pub(super) struct Limits {
     pub(super) publication_expires_min_s: Option<Spanned<u32>>,
     pub(super) publication_expires_max_s: Option<Spanned<u32>>,
     pub(super) publication_expires_default_s: Option<Spanned<u32>>,
+    pub(super) registration_count_max: Option<Spanned<u32>>,
+    pub(super) contact_count_max: Option<Spanned<u32>>,
+    pub(super) register_expires_min_s: Option<Spanned<u32>>,
+    pub(super) register_expires_max_s: Option<Spanned<u32>>,
+    pub(super) register_expires_default_s: Option<Spanned<u32>>,
     pub(super) extension_count_max: Option<Spanned<u32>>,
     pub(super) source_count_max: Option<Spanned<u32>>,
     pub(super) expires_max_s: Option<Spanned<u32>>,

@@ -10,7 +10,11 @@ use super::file::Limits;
 impl Native<'_> {
     pub(super) fn limits(&mut self, file: Limits) {
         let mut limits = self.draft.core.limits.clone();
-        let counts: [(Option<Spanned<u32>>, &mut u32); 16] = [
+        let counts: [(Option<Spanned<u32>>, &mut u32); 20] = [
+            (file.registration_count_max, &mut limits.registration_count_max),
+            (file.register_expires_min_s, &mut limits.register_expires_min_s),
+            (file.register_expires_max_s, &mut limits.register_expires_max_s),
+            (file.register_expires_default_s, &mut limits.register_expires_default_s),
             (file.subscription_count_max, &mut limits.subscription_count_max),
             (file.watcher_count_max, &mut limits.watcher_count_max),
             (file.subscription_per_source_max, &mut limits.subscription_per_source_max),
@@ -31,7 +35,8 @@ impl Native<'_> {
         for (value, limit) in counts {
             *limit = self.positive(value.as_ref()).unwrap_or(*limit);
         }
-        let sizes: [(Option<Spanned<u32>>, &mut usize); 18] = [
+        let sizes: [(Option<Spanned<u32>>, &mut usize); 19] = [
+            (file.contact_count_max, &mut limits.contact_count_max),
             (file.publication_per_presentity_max, &mut limits.publication_per_presentity_max),
             (file.publication_bytes_max, &mut limits.publication_bytes_max),
             (file.publication_told_max, &mut limits.publication_told_max),

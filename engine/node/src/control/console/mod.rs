@@ -17,6 +17,7 @@ mod lists;
 mod mailboxes;
 mod mirrors;
 mod publications;
+mod registrations;
 mod rows;
 mod server;
 mod states;
@@ -172,6 +173,11 @@ async fn run(
         (Kind::Publications, []) => publications::list(node, tenant, 100).await,
         (Kind::Publications, [count]) => match count.parse() {
             Ok(count) => publications::list(node, tenant, count).await,
+            Err(_) => Err(command.usage()),
+        },
+        (Kind::Registrations, []) => registrations::list(node, tenant, 100).await,
+        (Kind::Registrations, [count]) => match count.parse() {
+            Ok(count) => registrations::list(node, tenant, count).await,
             Err(_) => Err(command.usage()),
         },
         (Kind::PjsipPublications, []) => publications::pjsip_list(node, tenant).await,

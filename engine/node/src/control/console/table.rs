@@ -34,6 +34,7 @@ pub(super) enum Kind {
     PjsipSubscriptionsOutbound,
     PresenceChange,
     PresenceList,
+    Registrations,
     Reload,
     Shards,
     ShowHint,
@@ -105,7 +106,7 @@ Examples:
 
 /// All commands, by name.
 #[rustfmt::skip]
-pub(super) const COMMANDS: [Command; 43] = {
+pub(super) const COMMANDS: [Command; 44] = {
     const fn own(words: &'static [&'static str], kind: Kind, names: Names, usage: &'static str, summary: &'static str) -> Command {
         Command { words, kind, names, node_wide: false, summary, usage }
     }
@@ -147,6 +148,7 @@ pub(super) const COMMANDS: [Command; 43] = {
         own(&["presencestate", "change"], Kind::PresenceChange, Names::Presentities, PRESENCE_CHANGE_USAGE, "Change a CustomPresence: state"),
         own(&["presencestate", "list"], Kind::PresenceList, Names::None, "Usage: presencestate list\n", "List CustomPresence: states"),
         own(&["publications"], Kind::Publications, Names::None, "Usage: publications [count]\n", "List publications with what each says"),
+        own(&["registrations"], Kind::Registrations, Names::None, "Usage: registrations [count]\n", "List registered users with their contacts"),
         node(&["reload"], Kind::Reload, "Usage: reload\n       A file with an error changes nothing.\n", "Read the configuration again"),
         node(&["shards"], Kind::Shards, "Usage: shards\n", "Queues, watchers, rates and latencies by shard"),
         node(&["shutdown"], Kind::Stop, "Usage: shutdown\n", "End the node"),
