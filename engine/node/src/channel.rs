@@ -40,6 +40,8 @@ pub enum ToShard {
     ConnectionClosed(ConnectionId),
     /// A stream connection of another shard, to this peer, has become full, or is not any more.
     ConnectionFull(ConnectionId, SocketAddr, bool),
+    /// So many of your batches are on the disk.
+    Committed(u64),
     /// Flush, close, end.
     Stop,
 }

@@ -51,6 +51,8 @@ pub struct NodeConfig {
     pub console_socket: PathBuf,
     /// Directory for everything the node keeps; `None` keeps nothing.
     pub state_dir: Option<PathBuf>,
+    /// Whether nothing is said before what it rests on is on the disk.
+    pub syncs_always: bool,
     /// The user to become once all addresses are bound; `None` stays who started it.
     pub user: Option<String>,
     /// Whether memory may be written to a disk at a crash.

@@ -7,6 +7,7 @@
 mod budget;
 mod clock;
 mod figures;
+mod hold;
 mod latency;
 mod mesh;
 mod pace;

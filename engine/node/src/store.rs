@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::channel::ToShard;
 use anyhow::Context as _;
 use async_channel::{Receiver, Sender};
 use lampfield_core::record::Record;
@@ -26,6 +27,22 @@ const COMMIT_MAX: usize = 1000;
 
 /// Batches that may wait for the thread; beyond, they wait on the shards' side.
 const BATCH_WAITING_MAX: usize = 1024;
+
+/// Records to be kept, from one sender.
+#[derive(Debug)]
+pub struct Batch {
+    /// The records, in order.
+    pub records: Vec<Record>,
+    /// Who is told the number when they are on the disk.
+    pub told: Option<(Sender<ToShard>, u64)>,
+}
+
+impl From<Vec<Record>> for Batch {
+    /// Nobody waits for it.
+    fn from(records: Vec<Record>) -> Self {
+        Self { records, told: None }
+    }
+}
 
 /// An open store.
 #[derive(Debug)]
@@ -96,12 +113,13 @@ impl Store {
         transaction.commit().with_context(writing)
     }
 
-    /// Starts the thread that writes, and returns the way to it.
+    /// Starts the thread that writes, and returns the way to it. Records gather for a while before
+    /// they are written, unless somebody waits for them.
     ///
     /// # Errors
     ///
     /// No thread can be started.
-    pub fn start(self) -> anyhow::Result<(Sender<Vec<Record>>, StoreThread)> {
+    pub fn start(self) -> anyhow::Result<(Sender<Batch>, StoreThread)> {
         let (sender, batches) = async_channel::bounded(BATCH_WAITING_MAX);
         let thread = thread::Builder::new()
             .name("store".to_owned())
@@ -110,17 +128,25 @@ impl Store {
         Ok((sender, StoreThread { thread }))
     }
 
-    fn write_all(self, batches: &Receiver<Vec<Record>>) -> anyhow::Result<()> {
-        while let Ok(mut records) = batches.recv_blocking() {
-            if records.len() < COMMIT_MAX && !batches.is_closed() {
+    fn write_all(self, batches: &Receiver<Batch>) -> anyhow::Result<()> {
+        let mut told = Vec::new();
+        while let Ok(Batch { mut records, told: first }) = batches.recv_blocking() {
+            // What comes during a commit shares the next one anyway.
+            if records.len() < COMMIT_MAX && first.is_none() && !batches.is_closed() {
                 thread::sleep(GATHER_FOR);
             }
+            told.extend(first);
             while records.len() < COMMIT_MAX
                 && let Ok(more) = batches.try_recv()
             {
-                records.extend(more);
+                records.extend(more.records);
+                told.extend(more.told);
             }
             self.commit_until_done(&records, batches)?;
+            for (shard, number) in told.drain(..) {
+                // One that has ended waits for nothing.
+                let _ = shard.send_blocking(ToShard::Committed(number));
+            }
         }
         Ok(())
     }
@@ -129,7 +155,7 @@ impl Store {
     fn commit_until_done(
         &self,
         records: &[Record],
-        batches: &Receiver<Vec<Record>>,
+        batches: &Receiver<Batch>,
     ) -> anyhow::Result<()> {
         let mut failures = 0_u32;
         loop {
@@ -209,9 +235,9 @@ mod tests {
             let key = [b'p', (number % 7) as u8];
             let batch =
                 vec![record(&key, Some(&number.to_be_bytes())), record(b"gone", Some(b"x"))];
-            sender.send_blocking(batch).expect("the thread listens");
+            sender.send_blocking(batch.into()).expect("the thread listens");
         }
-        sender.send_blocking(vec![record(b"gone", None)]).expect("the thread listens");
+        sender.send_blocking(vec![record(b"gone", None)].into()).expect("the thread listens");
         drop(sender);
         thread.join().expect("everything is written");
 

@@ -48,6 +48,7 @@ fn start(name: &str) -> Node {
         mirrors: Vec::new(),
         console_socket: std::env::temp_dir().join(socket),
         state_dir: None,
+        syncs_always: false,
         user: None,
         core_dumps: false,
     };

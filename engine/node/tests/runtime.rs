@@ -42,6 +42,7 @@ fn config(scratch: &Scratch, shard_count: u8, binds: &[(Transport, &str)]) -> No
         mirrors: Vec::new(),
         console_socket: scratch.0.join("console.sock"),
         state_dir: Some(scratch.0.join("state")),
+        syncs_always: false,
         user: None,
         core_dumps: false,
     }

@@ -51,6 +51,7 @@ fn start(shard_count: u8) -> Node {
         mirrors: Vec::new(),
         console_socket: std::env::temp_dir().join(socket),
         state_dir: None,
+        syncs_always: false,
         user: None,
         core_dumps: false,
     };

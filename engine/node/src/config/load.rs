@@ -207,6 +207,7 @@ fn finish(draft: Draft, options: LoadOptions) -> Result<Loaded, ConfigErrors> {
         mirrors,
         console_socket: console_socket.unwrap_or_else(|| default_socket_path(state_dir.as_deref())),
         state_dir,
+        syncs_always: draft.syncs_always,
         user: draft.user,
         core_dumps: draft.core_dumps,
     };

@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use lampfield_core::placement::Placement;
-use lampfield_core::record::Record;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
@@ -49,7 +48,7 @@ pub struct ControlSetup {
     /// Reads the configuration again.
     pub reload: Reload,
     /// The way to the store, if there is one.
-    pub records: Option<async_channel::Sender<Vec<Record>>>,
+    pub records: Option<async_channel::Sender<crate::store::Batch>>,
     /// Ends the control plane, and is how the console ends the node.
     pub shutdown: Shutdown,
 }

@@ -12,7 +12,6 @@ use lampfield_core::command::{Answer, Command, ExtensionRow, Query};
 use lampfield_core::dialplan::Found;
 use lampfield_core::placement::TenantId;
 use lampfield_core::provider::Provider;
-use lampfield_core::record::Record;
 use lampfield_core::state::{
     DeviceState, FunctionError, Presence, parse_device_write, parse_presence_write,
 };
@@ -23,6 +22,7 @@ use super::{Change, ChangeError, Reload, ShardClient, ShardError, Shutdown};
 use crate::config::NodeConfig;
 use crate::mirror::Mirrors;
 use crate::mirror::state::Kind;
+use crate::store::Batch;
 use crate::tenants;
 
 /// Global variables one tenant may set. They are conveniences of AMI clients, not a database.
@@ -40,7 +40,7 @@ pub(crate) struct Node {
     /// One reload at a time: each says which places tenants have.
     reloading: Mutex<()>,
     /// The way to the store.
-    records: Option<async_channel::Sender<Vec<Record>>>,
+    records: Option<async_channel::Sender<Batch>>,
     reloaded: Cell<Instant>,
     /// Watchers sent elsewhere a second, while the node is drained.
     draining: Cell<Option<u32>>,
@@ -88,7 +88,7 @@ impl Node {
         client: ShardClient,
         config: NodeConfig,
         reload: Reload,
-        records: Option<async_channel::Sender<Vec<Record>>>,
+        records: Option<async_channel::Sender<Batch>>,
         shutdown: Shutdown,
     ) -> Self {
         let now = Instant::now();
@@ -135,7 +135,7 @@ impl Node {
         let new = tenants::records(known_count, &core);
         if let Some(store) = self.records.as_ref().filter(|_| !new.is_empty()) {
             // Before any record of theirs.
-            store.send(new).await.context("the store has ended")?;
+            store.send(new.into()).await.context("the store has ended")?;
         }
         *self.config.borrow_mut() = Arc::new(config);
         self.reloaded.set(Instant::now());

@@ -19,7 +19,7 @@ use super::turn::{self, LoopSetup};
 use crate::channel::{FromShard, ToShard};
 use crate::config::NodeConfig;
 use crate::control::{Control, ControlSetup, Reload, Shutdown};
-use crate::store::{Store, StoreThread};
+use crate::store::{Batch, Store, StoreThread};
 use crate::tenants;
 
 /// Messages that may wait for one shard; batches of up to 128 count once.
@@ -194,7 +194,7 @@ struct ShardParts<'a> {
     placement: Placement,
     clock: Clock,
     to_control: Sender<FromShard>,
-    records: Option<Sender<Vec<lampfield_core::record::Record>>>,
+    records: Option<Sender<Batch>>,
     restore: Arc<Vec<lampfield_core::record::Record>>,
 }
 
@@ -225,6 +225,7 @@ impl ShardParts<'_> {
                 shards: senders.to_vec(),
                 control: self.to_control.clone(),
                 store: self.records.clone(),
+                syncs_always: self.config.syncs_always,
                 restore: Arc::clone(&self.restore),
             };
             // More shards than cores: two pinned to one core would be in each other's way.

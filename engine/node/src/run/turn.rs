@@ -21,6 +21,7 @@ use lampfield_net::sys::{Poller, Ready};
 use super::budget::Budget;
 use super::clock::Clock;
 use super::figures::{LoopCounts, figures};
+use super::hold::Held;
 use super::latency::Latencies;
 use super::mesh::{Mesh, Outbox};
 use super::pace::{Moderation, sleep_for};
@@ -29,12 +30,16 @@ use super::pressure::Pressure;
 use super::tide::{Tide, give_back};
 use super::watch::Watch;
 use crate::channel::{FromShard, Seen, ToShard};
+use crate::store::Batch;
 
 /// Messages taken from the inbox in one turn. Each may be a batch of 128.
 const INBOX_PER_TURN: usize = 32;
 
 /// While something waits for a receiver that is full, it is tried again this often.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
+
+/// A shard that ends waits so long for the disk.
+const HELD_AT_END_MAX: Duration = Duration::from_secs(5);
 
 /// What a shard's loop is made from.
 pub(super) struct LoopSetup {
@@ -45,7 +50,9 @@ pub(super) struct LoopSetup {
     /// Channels to all shards, this one included.
     pub(super) shards: Vec<Sender<ToShard>>,
     pub(super) control: Sender<FromShard>,
-    pub(super) store: Option<Sender<Vec<Record>>>,
+    pub(super) store: Option<Sender<Batch>>,
+    /// Whether nothing is said before it is on the disk.
+    pub(super) syncs_always: bool,
     /// What was kept before the restart.
     pub(super) restore: Arc<Vec<Record>>,
 }
@@ -76,7 +83,10 @@ struct ShardLoop {
     woken_by: Option<ToShard>,
     mesh: Mesh,
     control: Outbox<FromShard>,
-    store: Option<Outbox<Vec<Record>>>,
+    store: Option<Outbox<Batch>>,
+    /// Told of commits.
+    own: Sender<ToShard>,
+    held: Held,
     out: Outputs,
     ready: Vec<Ready>,
     moderation: Moderation,
@@ -109,6 +119,8 @@ impl ShardLoop {
             woken_by: None,
             mesh: Mesh::new(id, &setup.shards),
             control: Outbox::new(setup.control),
+            own: setup.shards[usize::from(id.0)].clone(),
+            held: Held::new(setup.syncs_always && setup.store.is_some()),
             store: setup.store.map(Outbox::new),
             out: Outputs::default(),
             ready: Vec::new(),
@@ -187,6 +199,7 @@ impl ShardLoop {
     fn look_at_pressure(&mut self, now: Time) {
         let before = self.pressure();
         let store_waiting = self.store.as_ref().map_or(0, Outbox::waiting_count);
+        let store_waiting = store_waiting.max(self.held.len());
         let Limits { mesh_waiting_max, store_waiting_max, .. } = self.limits;
         self.mesh_pressure = self.mesh_pressure.after(self.mesh.longest(), mesh_waiting_max);
         self.store_pressure = self.store_pressure.after(store_waiting, store_waiting_max);
@@ -294,6 +307,7 @@ impl ShardLoop {
                 let input = Input::ConnectionFull { connection, peer, is_full };
                 self.shard.handle(input, now, &mut self.out);
             }
+            ToShard::Committed(number) => self.on_committed(number, now),
             ToShard::Stop => self.stopping = true,
         }
         self.end_batch(input_count, now);
@@ -330,11 +344,36 @@ impl ShardLoop {
         }
     }
 
-    /// Sends everything the core has said since the last flush.
+    /// Hands on what the core has said since the last flush: records to the store, all else to
+    /// whom it is said, or it waits until the records are on the disk.
     fn flush(&mut self, now: Time) {
         if self.out.is_empty() {
             return;
         }
+        if let Some(store) = &mut self.store
+            && !self.out.records.is_empty()
+        {
+            let records = std::mem::take(&mut self.out.records);
+            let told = self.held.next_batch().map(|number| (self.own.clone(), number));
+            store.push(Batch { records, told });
+        }
+        if !self.held.hold(&mut self.out) {
+            self.say(now);
+        }
+    }
+
+    /// Batches are on the disk: what waited for them is said.
+    fn on_committed(&mut self, number: u64, now: Time) {
+        debug_assert!(self.out.is_empty(), "what was said before has been flushed");
+        self.held.set_committed(number);
+        while let Some(out) = self.held.next_free() {
+            self.out = out;
+            self.say(now);
+        }
+    }
+
+    /// Says what the core has said. Records are the store's already.
+    fn say(&mut self, now: Time) {
         let message_count = self.out.index().len();
         let handled = (message_count > 0).then(|| self.clock.now());
         let datagrams = self.out.messages().filter(|(flow, _)| !flow.transport.is_stream());
@@ -356,11 +395,6 @@ impl ShardLoop {
             } else {
                 self.counts.event_dropped_count += self.out.events.len() as u64;
             }
-        }
-        if let Some(store) = &mut self.store
-            && !self.out.records.is_empty()
-        {
-            store.push(std::mem::take(&mut self.out.records));
         }
         self.out.clear();
     }
@@ -395,10 +429,26 @@ impl ShardLoop {
         }
     }
 
+    /// What still waits for the disk is said, if that does not take long.
+    fn wait_for_disk(&mut self, now: Time) {
+        let until = now + HELD_AT_END_MAX;
+        while self.held.len() > 0 && self.clock.now() < until {
+            if let Some(store) = &mut self.store {
+                store.flush();
+            }
+            match self.sleeper.inbound().try_recv() {
+                Ok(ToShard::Committed(number)) => self.on_committed(number, now),
+                Ok(_) => {}
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
     /// Lets go of everything in order: what was said leaves, then the end is told.
     fn end(&mut self) {
         let now = self.clock.now();
         self.flush(now);
+        self.wait_for_disk(now);
         self.ports.flush(&self.poller, now);
         self.mesh.flush();
         if let Some(store) = &mut self.store {

@@ -30,6 +30,7 @@ fn dead_shards_cost_an_error_not_the_server() {
         mirrors: Vec::new(),
         console_socket: dir.join(CONSOLE),
         state_dir: None,
+        syncs_always: false,
         user: None,
         core_dumps: false,
     };

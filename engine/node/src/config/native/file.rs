@@ -45,6 +45,9 @@ pub(super) struct File {
 pub(super) struct Node {
     pub(super) shards: Option<Spanned<u8>>,
     pub(super) state_dir: Option<PathBuf>,
+    /// What may be said before it is on the disk.
+    #[serde(default)]
+    pub(super) sync: SyncName,
     /// The user to become once all addresses are bound.
     pub(super) user: Option<Spanned<String>>,
     #[serde(default)]
@@ -54,6 +57,16 @@ pub(super) struct Node {
     pub(super) realm: Option<Spanned<String>>,
     pub(super) digest_algorithms: Option<Spanned<Vec<String>>>,
     pub(super) dialect: Option<DialectName>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SyncName {
+    /// A crash may lose the last of it.
+    #[default]
+    Interval,
+    /// Nothing.
+    Always,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -14,7 +14,7 @@ use super::super::load::{AMI_PORT, sip_port};
 use super::super::tls;
 use super::super::{self as config, acl};
 use super::Native;
-use super::file::{Ami, AmiUser, Listen, Node};
+use super::file::{Ami, AmiUser, Listen, Node, SyncName};
 use crate::control::ami::class;
 
 /// `*` stands for all pages; none named, for those of the host itself.
@@ -45,6 +45,7 @@ impl Native<'_> {
         }
         self.draft.state_dir = node.state_dir;
         self.draft.core_dumps = node.core_dumps;
+        self.draft.syncs_always = node.sync == SyncName::Always;
         if let Some(user) = node.user {
             match sys::find_account(user.get_ref()) {
                 Ok(Some(_)) => {}
