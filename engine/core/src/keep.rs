@@ -38,11 +38,11 @@ const CSEQ_LEFT_MIN: u16 = 500;
 /// Numbers a restart skips at most: CSeq ends at 2³¹ (RFC 3261 section 8.1.1.5).
 const CSEQ_SKIP_MAX: u32 = 4_000_000;
 
-const KIND_DEVICE: u8 = b'D';
-const KIND_PRESENCE: u8 = b'P';
-const KIND_MAILBOX: u8 = b'M';
-const KIND_SUBSCRIPTION: u8 = b'S';
-const KIND_LIST: u8 = b'L';
+pub(crate) const KIND_DEVICE: u8 = b'D';
+pub(crate) const KIND_PRESENCE: u8 = b'P';
+pub(crate) const KIND_MAILBOX: u8 = b'M';
+pub(crate) const KIND_SUBSCRIPTION: u8 = b'S';
+pub(crate) const KIND_LIST: u8 = b'L';
 
 impl Shard {
     pub(crate) fn keep_device(

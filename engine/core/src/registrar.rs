@@ -73,6 +73,14 @@ pub(crate) struct Binding {
     pub(crate) flow: Flow,
 }
 
+impl Binding {
+    /// Bytes of its texts.
+    fn bytes(&self) -> usize {
+        let Self { uri, params, instance, call_id, path, .. } = self;
+        [uri, params, instance, call_id, path].iter().map(|text| text.len()).sum()
+    }
+}
+
 /// A user, and his contacts: never none.
 #[derive(Clone, Debug)]
 pub(crate) struct Registration {

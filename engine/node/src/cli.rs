@@ -17,6 +17,7 @@ use crate::control::console::{
     ConsoleRequest, console_main, default_history_path, default_socket_path,
 };
 use crate::run::RunOptions;
+use crate::store::offline;
 
 /// A sharded SIP presence and busy-lamp engine.
 #[derive(Debug, Parser)]
@@ -36,6 +37,15 @@ enum Command {
     Console(Console),
     /// Write a configuration to begin with.
     ExampleConfig(ExampleConfig),
+    /// Copy everything that is kept. The node must not run; `backup` on its console is for one that
+    /// does.
+    Backup(Kept),
+    /// Make a state directory's store from a backup.
+    Restore(Kept),
+    /// Write everything that is kept as lines of JSON, to look at or for another version to read.
+    Export(Exported),
+    /// Make a state directory's store from an export.
+    Import(Kept),
 }
 
 #[derive(Args, Debug)]
@@ -105,6 +115,26 @@ struct Console {
 }
 
 #[derive(Args, Debug)]
+struct Kept {
+    /// The state directory.
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// The backup, or the export.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct Exported {
+    /// The state directory.
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// A file that does not exist yet; the output without.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 struct ExampleConfig {
     /// An Asterisk configuration directory instead of a lampfield.toml.
     #[arg(long)]
@@ -138,7 +168,19 @@ pub fn main(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Backup(Kept { state_dir, file }) => copied(offline::backup(&state_dir, &file)?),
+        Command::Restore(Kept { state_dir, file }) => copied(offline::restore(&state_dir, &file)?),
+        Command::Import(Kept { state_dir, file }) => copied(offline::import(&state_dir, &file)?),
+        Command::Export(Exported { state_dir, file }) => {
+            copied(offline::export(&state_dir, file.as_deref())?)
+        }
     }
+}
+
+fn copied(count: usize) -> anyhow::Result<ExitCode> {
+    // Beside an export on the output.
+    eprintln!("{count} records");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(Run { source, ready_file }: Run) -> anyhow::Result<ExitCode> {

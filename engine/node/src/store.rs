@@ -4,6 +4,9 @@
 //! `GATHER_FOR` shares one commit. The file is opened for one process at a time, and after a
 //! crash it is usable at once (redb's quick repair).
 
+pub mod offline;
+mod text;
+
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -35,12 +38,23 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Who is told the number when they are on the disk.
     pub told: Option<(Sender<ToShard>, u64)>,
+    /// A copy that is to be made once they are.
+    pub copy: Option<Copy>,
+}
+
+/// A copy of the store to be made while it is in use.
+#[derive(Debug)]
+pub struct Copy {
+    /// The file.
+    pub to: PathBuf,
+    /// Who is told how many records it has.
+    pub done: tokio::sync::oneshot::Sender<anyhow::Result<usize>>,
 }
 
 impl From<Vec<Record>> for Batch {
     /// Nobody waits for it.
     fn from(records: Vec<Record>) -> Self {
-        Self { records, told: None }
+        Self { records, told: None, copy: None }
     }
 }
 
@@ -66,9 +80,37 @@ impl Store {
     pub fn open(state_dir: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(state_dir)
             .with_context(|| format!("cannot make the state directory {}", state_dir.display()))?;
-        let path = state_dir.join(FILE_NAME);
-        let database = Database::create(&path).map_err(|error| explain(error, &path))?;
+        Self::open_file(state_dir.join(FILE_NAME), true)
+    }
+
+    /// Opens a store that may have another name; `may_make` makes it if it is missing.
+    fn open_file(path: PathBuf, may_make: bool) -> anyhow::Result<Self> {
+        let database = match may_make {
+            true => Database::create(&path),
+            false => Database::open(&path),
+        };
+        let database = database.map_err(|error| explain(error, &path))?;
         Ok(Self { database, path })
+    }
+
+    /// Writes a copy as it stands now; nobody has to wait for it. Returns the number of records.
+    ///
+    /// # Errors
+    ///
+    /// There is a file of that name, or it cannot be written. Nothing of it is left then.
+    pub fn copy_to(&self, to: &Path) -> anyhow::Result<usize> {
+        let is_there = to.symlink_metadata().is_ok();
+        anyhow::ensure!(!is_there, "{} exists: another name is needed", to.display());
+        let records = self.load()?;
+        let partial = to.with_added_extension("partial");
+        // What is left of one that was interrupted.
+        let _ = std::fs::remove_file(&partial);
+        let copied = Self::open_file(partial.clone(), true).and_then(|copy| copy.commit(&records));
+        let moved = copied.and_then(|()| {
+            std::fs::rename(&partial, to).with_context(|| format!("cannot make {}", to.display()))
+        });
+        moved.inspect_err(|_| drop(std::fs::remove_file(&partial)))?;
+        Ok(records.len())
     }
 
     /// Everything that was kept.
@@ -130,7 +172,9 @@ impl Store {
 
     fn write_all(self, batches: &Receiver<Batch>) -> anyhow::Result<()> {
         let mut told = Vec::new();
-        while let Ok(Batch { mut records, told: first }) = batches.recv_blocking() {
+        let mut copies = Vec::new();
+        while let Ok(Batch { mut records, told: first, copy }) = batches.recv_blocking() {
+            copies.extend(copy);
             // What comes during a commit shares the next one anyway.
             if records.len() < COMMIT_MAX && first.is_none() && !batches.is_closed() {
                 thread::sleep(GATHER_FOR);
@@ -141,11 +185,15 @@ impl Store {
             {
                 records.extend(more.records);
                 told.extend(more.told);
+                copies.extend(more.copy);
             }
             self.commit_until_done(&records, batches)?;
             for (shard, number) in told.drain(..) {
                 // One that has ended waits for nothing.
                 let _ = shard.send_blocking(ToShard::Committed(number));
+            }
+            for Copy { to, done } in copies.drain(..) {
+                let _ = done.send(self.copy_to(&to));
             }
         }
         Ok(())

@@ -119,6 +119,10 @@ impl Shard {
     ) -> Result<(), Answer> {
         let limits = self.config.limits.clone();
         for (mut contact, wanted_s) in contacts {
+            if contact.bytes() > limits.dialog_bytes_max {
+                self.stats.counters.register_shed += 1;
+                return Err(Answer::new(513, "Message Too Large"));
+            }
             if wanted_s > 0 && wanted_s < limits.register_expires_min_s {
                 self.stats.counters.register_too_brief += 1;
                 let answer = Answer::new(423, "Interval Too Brief");

@@ -145,6 +145,7 @@ fn what_cannot_be_is_refused_and_counted_and_changes_nothing() {
     let brief: Counter = |counters| counters.register_too_brief;
     let shed: Counter = |counters| counters.register_shed;
     let many: Vec<String> = (0..11).map(|n| format!("<sip:c{n}@192.0.2.9>")).collect();
+    let long = format!("<sip:a@192.0.2.9>;x={}", "y".repeat(5000));
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     for (contacts, more, status, counter) in [
         (&["<sip:a@192.0.2.9>;expires=59"][..], "", 423, brief),
@@ -157,6 +158,7 @@ fn what_cannot_be_is_refused_and_counted_and_changes_nothing() {
         (&["<sip:a@"], "", 400, malformed),
         (&["<http://192.0.2.9>"], "", 400, malformed),
         (&many, "", 403, shed),
+        (&[&long], "", 513, shed),
     ] {
         let mut world = world(1);
         let mut client = Client::new(9, "one");

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,7 +23,7 @@ use super::{Change, ChangeError, Reload, ShardClient, ShardError, Shutdown};
 use crate::config::NodeConfig;
 use crate::mirror::Mirrors;
 use crate::mirror::state::Kind;
-use crate::store::Batch;
+use crate::store::{Batch, Copy};
 use crate::tenants;
 
 /// Global variables one tenant may set. They are conveniences of AMI clients, not a database.
@@ -45,6 +46,10 @@ pub(crate) struct Node {
     /// Watchers sent elsewhere a second, while the node is drained.
     draining: Cell<Option<u32>>,
     variables: RefCell<HashMap<(TenantId, String), String>>,
+}
+
+fn is_file_char(char: char) -> bool {
+    char.is_ascii_alphanumeric() || matches!(char, '.' | '-' | '_')
 }
 
 /// Why a state was not set.
@@ -174,6 +179,30 @@ impl Node {
         let shard_count = u32::from(self.client.placement().shard_count());
         let of_shard = per_s.map(|per_s| per_s.div_ceil(shard_count));
         self.client.broadcast(Command::Drain(of_shard)).await
+    }
+
+    /// Copies the store into `backups` of the state directory, under a name that is not taken.
+    /// Returns the file, and the number of records.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is kept, the name is no name or taken, or the disk refuses.
+    pub(crate) async fn backup(&self, name: &str) -> anyhow::Result<(PathBuf, usize)> {
+        let config = self.config();
+        let (Some(store), Some(state_dir)) = (&self.records, &config.state_dir) else {
+            anyhow::bail!("this node keeps nothing: it has no state directory");
+        };
+        let is_name = !name.starts_with('.') && name.chars().all(is_file_char) && name.len() <= 100;
+        anyhow::ensure!(is_name, "'{name}' is no name of a file: letters, digits, . - _ expected");
+        let dir = state_dir.join("backups");
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let (done, told) = tokio::sync::oneshot::channel();
+        let to = dir.join(name);
+        let copy = Some(Copy { to: to.clone(), done });
+        let batch = Batch { copy, ..Batch::from(Vec::new()) };
+        store.send(batch).await.context("the store has ended")?;
+        let count = told.await.context("the store has ended")??;
+        Ok((to, count))
     }
 
     /// Watchers sent elsewhere a second, if they are.

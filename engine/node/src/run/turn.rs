@@ -355,7 +355,7 @@ impl ShardLoop {
         {
             let records = std::mem::take(&mut self.out.records);
             let told = self.held.next_batch().map(|number| (self.own.clone(), number));
-            store.push(Batch { records, told });
+            store.push(Batch { records, told, copy: None });
         }
         if !self.held.hold(&mut self.out) {
             self.say(now);

@@ -161,6 +161,10 @@ async fn run(
         (Kind::PjsipSubscription, [call_id]) => {
             subscriptions::pjsip_show(node, tenant, call_id).await
         }
+        (Kind::Backup, [name]) => match node.backup(name).await {
+            Ok((file, count)) => Ok(format!("{count} records copied to {}\n", file.display())),
+            Err(error) => Err(Failure::Because(format!("{error:#}"))),
+        },
         (Kind::DrainShow, []) => drain::show(node).await,
         (Kind::DrainStart, []) => drain::start(node, drain::PER_S).await,
         (Kind::DrainStart, [per_s]) => match per_s.parse() {

@@ -7,6 +7,7 @@ use super::{Failure, Output};
 /// What a command does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
+    Backup,
     Counters,
     DevstateChange,
     DevstateList,
@@ -106,7 +107,7 @@ Examples:
 
 /// All commands, by name.
 #[rustfmt::skip]
-pub(super) const COMMANDS: [Command; 44] = {
+pub(super) const COMMANDS: [Command; 45] = {
     const fn own(words: &'static [&'static str], kind: Kind, names: Names, usage: &'static str, summary: &'static str) -> Command {
         Command { words, kind, names, node_wide: false, summary, usage }
     }
@@ -114,6 +115,7 @@ pub(super) const COMMANDS: [Command; 44] = {
         Command { words, kind, names: Names::None, node_wide: true, summary, usage }
     }
     [
+        node(&["backup"], Kind::Backup, "Usage: backup <name>\n       Into a new file of that name in `backups` of the state directory.\n", "Copy everything that is kept"),
         own(&["core", "show", "help"], Kind::Help, Names::None, "Usage: core show help [command]\n", "List commands, or show how one is used"),
         own(&["core", "show", "hint"], Kind::ShowHint, Names::Extensions, "Usage: core show hint <exten>\n       Hints whose extension begins so.\n", "Show the hints of an extension"),
         own(&["core", "show", "hints"], Kind::ShowHints, Names::None, "Usage: core show hints\n", "List all hints with state and watchers"),
