@@ -96,6 +96,15 @@ pub(crate) struct Peer<'c> {
     pub(crate) endpoint: &'c Endpoint,
 }
 
+impl Peer<'_> {
+    /// Whether it has proved who it is, or is known by its address: a From user proves nothing, and
+    /// neither does being nobody in particular. Less does for watching, not for changing.
+    pub(crate) fn is_proven(&self, config: &Config, request: &Request<'_, '_>) -> bool {
+        let by_address = || config.identify.find_by_address(request.flow.peer.ip());
+        self.endpoint.auth.is_some() || by_address() == Some(self.id)
+    }
+}
+
 /// The endpoint a request claims to come from, whatever it proves.
 pub(crate) fn find_endpoint(
     config: &Config,

@@ -95,10 +95,7 @@ impl Shard {
                 false => Answer::new(489, "Bad Event"),
             });
         }
-        // A From user proves nothing, and neither does being nobody in particular.
-        let is_proven = endpoint.auth.is_some()
-            || self.config.identify.find_by_address(request.flow.peer.ip()) == Some(peer.id);
-        if !is_proven {
+        if !peer.is_proven(&self.config, request) {
             return Err(self.forbidden("publications need credentials or a known address"));
         }
         admission::check_require(message, rfc)?;

@@ -51,10 +51,7 @@ impl Shard {
         if endpoint.allow_register == PublishScope::None {
             return Err(self.may_not_register("this endpoint may not register (allow_register)"));
         }
-        // A From user proves nothing, and neither does being nobody in particular.
-        let is_proven = endpoint.auth.is_some()
-            || self.config.identify.find_by_address(request.flow.peer.ip()) == Some(peer.id);
-        if !is_proven {
+        if !peer.is_proven(&self.config, request) {
             return Err(self.may_not_register("it takes credentials or a known address"));
         }
         let to = NameAddr::parse(message.header(HeaderName::To).unwrap_or_default());
