@@ -32,10 +32,11 @@ need_programs() {
 # Debian starts a server of its own with the package; ours has another port and configuration.
 need_kamailio() {
     export PATH="$PATH:/usr/sbin"
-    local modules=(/usr/lib/*/kamailio/modules/rls.so) is_new=
+    local modules=(/usr/lib/*/kamailio/modules/rls.so) tls=(/usr/lib/*/kamailio/modules/tls.so)
+    local is_new=
     command -v kamailio >/dev/null || is_new=yes
-    [ -z "$is_new" ] && [ -e "${modules[0]}" ] && return
-    install_packages kamailio kamailio-presence-modules
+    [ -z "$is_new" ] && [ -e "${modules[0]}" ] && [ -e "${tls[0]}" ] && return
+    install_packages kamailio kamailio-presence-modules kamailio-tls-modules
     if [ -n "$is_new" ] && [ -d /run/systemd/system ]; then
         say "Stopping the kamailio service that Debian has just started"
         as_root systemctl disable -q --now kamailio || true

@@ -15,7 +15,7 @@ use crate::is_asked_for;
 use crate::phone::Phone;
 use crate::stage::{PATIENCE, Running, Stage, UNHINTED};
 
-const MODULES: &str = "/usr/lib/x86_64-linux-gnu/kamailio/modules/";
+pub(crate) const MODULES: &str = "/usr/lib/x86_64-linux-gnu/kamailio/modules/";
 /// Empty tables of `db_text`, Kamailio's database in memory.
 const EMPTY_TABLES: &str = "/usr/share/kamailio/dbtext/kamailio";
 
@@ -62,35 +62,43 @@ request_route {
 event_route[xhttp:request] { jsonrpc_dispatch(); }
 "#;
 
-struct Proxy {
+/// A Kamailio.
+pub(crate) struct Proxy {
     process: Running,
-    sip: String,
+    pub(crate) sip: String,
 }
 
 impl Proxy {
     /// A Kamailio that publishes to the stage's node.
     fn start(stage: &Stage) -> Self {
-        // Somebody else may have taken the port before Kamailio does: it ends then.
-        let started = (0..5).find_map(|_| Self::try_start(stage));
-        started.unwrap_or_else(|| panic!("Kamailio ends at once: {}", log_of(stage)))
-    }
-
-    fn try_start(stage: &Stage) -> Option<Self> {
         let tables = stage.path("tables");
         for table in ["version", "pua"] {
             let text = std::fs::read_to_string(Path::new(EMPTY_TABLES).join(table));
             let text = text.expect("Debian's package kamailio brings empty tables");
             stage.write(&format!("tables/{table}"), &text);
         }
-        let sip = free_address();
-        let config = format!(
-            "log_stderror=yes\nchildren=1\nauto_aliases=no\ntcp_children=1\n\
-             tcp_accept_no_cl=yes\nlisten=udp:{sip}\nlisten=tcp:{sip}\n\
-             alias=\"example.com\"\nmpath=\"{MODULES}\"\n{PROXY_MODULES}\
+        let more = format!(
+            "tcp_accept_no_cl=yes\nalias=\"example.com\"\nmpath=\"{MODULES}\"\n{PROXY_MODULES}\
              modparam(\"pua\", \"db_url\", \"text://{}\")\n\
              modparam(\"pua\", \"outbound_proxy\", \"sip:{}\")\n{PROXY_ROUTES}",
             tables.display(),
             stage.sip,
+        );
+        Self::start_with(stage, &more)
+    }
+
+    /// A Kamailio with a configuration, what every one needs aside. It answers OPTIONS.
+    pub(crate) fn start_with(stage: &Stage, more: &str) -> Self {
+        // Somebody else may have taken the port before Kamailio does: it ends then.
+        let started = (0..5).find_map(|_| Self::try_start(stage, more));
+        started.unwrap_or_else(|| panic!("Kamailio ends at once: {}", log_of(stage)))
+    }
+
+    fn try_start(stage: &Stage, more: &str) -> Option<Self> {
+        let sip = free_address();
+        let config = format!(
+            "log_stderror=yes\nchildren=1\nauto_aliases=no\ntcp_children=1\n\
+             listen=udp:{sip}\nlisten=tcp:{sip}\n{more}"
         );
         let file = stage.write("kamailio.cfg", &config);
         let log = std::fs::File::create(stage.path("kamailio.log")).expect("a file");
@@ -159,12 +167,12 @@ impl Drop for Proxy {
     }
 }
 
-/// An address nobody listens at.
 fn log_of(stage: &Stage) -> String {
     std::fs::read_to_string(stage.path("kamailio.log")).unwrap_or_default()
 }
 
-fn free_address() -> String {
+/// An address nobody listens at.
+pub(crate) fn free_address() -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket.local_addr().expect("bound").to_string()
 }

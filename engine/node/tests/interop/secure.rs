@@ -8,6 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 
 use crate::baresip::Phone;
 use crate::is_asked_for;
+use crate::kamailio::{MODULES, Proxy, free_address};
 use crate::stage::{Running, Stage};
 
 /// What openssl says of a connection without keys.
@@ -133,6 +134,69 @@ fn baresip_shows_changes_over_tcp_and_tls_with_digest() {
         phone.process.asks_to_end("INT");
         stage.wait_for_subscriptions(0);
     }
+}
+
+/// A proxy that phones reach over UDP, and that reaches us over TLS, with a certificate of its own.
+const EDGE: &str = r#"
+enable_tls=yes
+listen=tls:TLS
+mpath="MODULES"
+loadmodule "tls.so"
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "siputils.so"
+modparam("tls", "config", "EDGE_TLS")
+request_route {
+    if ($rm == "OPTIONS") { sl_send_reply("200", "OK"); exit; }
+    if (has_totag()) { loose_route(); t_relay(); exit; }
+    record_route();
+    $du = "sip:NODE;transport=tls";
+    t_relay();
+}
+"#;
+
+#[test]
+fn kamailio_is_an_edge_with_a_certificate_of_its_own() {
+    if !is_asked_for() {
+        return;
+    }
+    let demanding = CONFIG.replace("if-shown", "always");
+    let demanding =
+        demanding.replace("auth = { username = \"demo\", password = \"s3cret\" }\n", "");
+    let stage = Stage::listening("edge-tls", 2, &demanding, certificates);
+    let path = |name: &str| stage.path(name).display().to_string();
+    let side = format!(
+        "method = TLSv1.2+\ncertificate = {}\nprivate_key = {}\nca_list = {}\n",
+        path("client.pem"),
+        path("client.key"),
+        path("ca.pem")
+    );
+    let tls = format!(
+        "[server:default]\n{side}verify_certificate = no\n\
+         [client:default]\n{side}verify_certificate = yes\nrequire_certificate = yes\n"
+    );
+    let tls = stage.write("edge-tls.cfg", &tls);
+    let edge = EDGE
+        .replace("MODULES", MODULES)
+        .replace("EDGE_TLS", tls.to_str().expect("text"))
+        .replace("TLS", &free_address())
+        .replace("NODE", &stage.address("tls"));
+    let proxy = Proxy::start_with(&stage, &edge);
+    let rows: String = (10_000..10_100).map(|exten| format!("{exten};\n")).collect();
+    let extens = stage.write("extens.csv", &format!("SEQUENTIAL\n{rows}"));
+    let extens = extens.to_str().expect("text");
+    let options = ["-m", "200", "-r", "100", "-l", "50", "-inf", extens];
+    stage.judge(stage.sipp_at(&proxy.sip, "subscription.xml", &options));
+    stage.wait_for_subscriptions(0);
+    // All of it went over one connection, or a few: none was refused, none was opened by us.
+    stage.wait_for_net_counter("connection_closed_untrusted", 0);
+    stage.wait_for_net_counter("connection_opened", 0);
+    // Who has no certificate is not served.
+    let refused = s_client(&stage.address("tls"), &stage.dir, &["-tls1_2"]);
+    assert!(refused.contains("alert"), "{refused}");
+    stage.wait_for_net_counter("connection_closed_untrusted", 1);
 }
 
 /// What `openssl s_client` says of one connection.
