@@ -122,6 +122,14 @@ impl Round {
         self.cursor.is_some()
     }
 
+    /// Whether a walk that runs has still to visit this place in a row of `len`.
+    pub(crate) fn awaits(&self, place: usize, len: usize) -> bool {
+        let Some(cursor) = self.cursor.map(|cursor| cursor as usize) else { return false };
+        let cursor = if cursor < len { cursor } else { 0 };
+        let ahead = if place >= cursor { place - cursor } else { place + len - cursor };
+        ahead < self.left as usize
+    }
+
     /// Whether a walk over `len` places has not begun yet.
     fn is_at_start(&self, len: usize) -> bool {
         self.cursor == Some(0) && self.left as usize == len
@@ -350,8 +358,11 @@ mod tests {
         assert_eq!([round.next(3), round.next(3)], [Some(0), Some(1)]);
         round.joined();
         assert!(!round.start(4));
+        let awaited = |round: &Round| (0..4).filter(|place| round.awaits(*place, 4)).count();
+        assert_eq!((round.next(4), awaited(&round)), (Some(2), 3));
+        assert!(!round.awaits(2, 4) && round.awaits(3, 4) && round.awaits(1, 4));
         let visited: Vec<usize> = std::iter::from_fn(|| round.next(4)).collect();
-        assert_eq!(visited, [2, 3, 0, 1]);
+        assert_eq!((visited, awaited(&round)), (vec![3, 0, 1], 0));
         assert!(round.start(4));
     }
 

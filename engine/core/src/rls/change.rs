@@ -241,7 +241,10 @@ impl Shard {
         // One that ended before it left, and whose watcher was told so, needs no second end.
         let leaving = left.iter().filter_map(|&at| {
             let part = self.parts.get(old[at].part)?;
-            let is_untold = part.body.is_some() || (part.is_gone() && old_dirty.is_set(at));
+            // What a walk has still to tell this list of, it will not hear from it any more.
+            let is_awaited = part.round.awaits(old[at].position as usize, part.edges.len());
+            let is_end_untold = old_dirty.is_set(at) || is_awaited;
+            let is_untold = part.body.is_some() || (part.is_gone() && is_end_untold);
             is_untold.then(|| Arc::clone(&part.face))
         });
         let leaving: Vec<_> = leaving.collect();

@@ -159,3 +159,30 @@ fn watchers_that_leave_while_a_list_stays_take_nobodys_turn() {
     set(&mut world, &[("lamp1", NotInUse)]);
     assert_eq!(late.listen(&mut world).len(), 1);
 }
+
+/// A hint goes, and the lists that named it are looked up again before all of them were told of it.
+#[test]
+fn who_was_not_told_of_an_end_yet_is_told_when_the_member_leaves_the_list() {
+    let configured = |extens: &[&str]| {
+        let mut config = config_with(Dialect::Rfc, vec![list("sales", "a b")]);
+        config.limits.notify_per_turn_max = 1;
+        let mut plan = Dialplan::default();
+        for exten in extens {
+            let hint = Hint::parse(&format!("Custom:{exten}"), "test").expect("a hint");
+            plan.add_hint(T, "hints", exten, hint).expect("an extension");
+        }
+        config.dialplan = plan;
+        config
+    };
+    for shard_count in [1, 2] {
+        let mut world = World::with(shard_count, configured(&["a", "b"]), 0);
+        let mut phones: Vec<Phone> = (1..=5).map(|host| watcher(host, "sales")).collect();
+        phones.iter_mut().for_each(|phone| drop(phone.subscribe(&mut world, Some(600))));
+        reload(&mut world, configured(&["b"]));
+        world.pass(Duration::from_secs(1));
+        for phone in &mut phones {
+            let told: String = phone.listen(&mut world).iter().map(|got| shown(got).2).collect();
+            assert!(told.contains("a:terminated"), "{told}");
+        }
+    }
+}
