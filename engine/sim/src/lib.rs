@@ -20,6 +20,7 @@ mod digest;
 mod facts;
 mod judge;
 mod lists;
+mod manner;
 mod model;
 mod moves;
 mod network;

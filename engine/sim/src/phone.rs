@@ -12,6 +12,7 @@ use lampfield_core::package::Package;
 
 use crate::facts::{self, Look};
 use crate::lists::{HOST, ListSource};
+use crate::manner::Manner;
 use crate::model::ENDPOINTS;
 use crate::network::Link;
 use crate::roster::Roster;
@@ -74,6 +75,8 @@ pub(crate) struct Dialog {
     suppress: String,
     /// It once asked not to be told of changes.
     was_quiet: bool,
+    /// It is not told of changes: from asking so to what it hears after having asked otherwise.
+    is_quiet: bool,
 }
 
 /// What a dialog watches.
@@ -129,16 +132,6 @@ struct Transaction {
     started_at: Time,
     resend_at: Time,
     interval: Duration,
-}
-
-/// What a phone does with a NOTIFY.
-#[derive(Clone, Copy, Debug)]
-enum Manner {
-    Answer(u16),
-    Late(u64),
-    Silent,
-    Twice,
-    RetryAfter(u32),
 }
 
 impl Phone {
@@ -220,6 +213,7 @@ impl Phone {
             replacement: None,
             suppress: if is_quiet { "*".into() } else { String::new() },
             was_quiet: is_quiet,
+            is_quiet,
         };
         self.request(&mut dialog, now, rng);
         if rng.u8(..25) == 0 {
@@ -267,7 +261,8 @@ impl Phone {
                 (1..10, Some(etag)) => etag.clone(),
                 _ => String::new(),
             };
-            dialog.was_quiet |= dialog.suppress == "*";
+            dialog.is_quiet |= dialog.suppress == "*";
+            dialog.was_quiet |= dialog.is_quiet;
         }
         self.request(&mut dialog, now, rng);
         self.dialogs.push(dialog);
@@ -351,6 +346,8 @@ impl Phone {
             .header("Expires")
             .parse()
             .map_err(|_| format!("{code} without Expires: {}", answer.start))?;
+        // Without a NOTIFY: what it knows is the newest.
+        dialog.is_quiet &= code != 204 || dialog.suppress == "*";
         if granted > dialog.expires_s {
             return Err(format!("granted {granted} s, asked {} s", dialog.expires_s));
         }
@@ -485,7 +482,7 @@ impl Dialog {
     /// What it watches, if it is a list it is told of.
     pub(crate) fn list(&self) -> Option<&ListSource> {
         match &self.watch {
-            Watch::List(source) if self.suppress != "*" => Some(source),
+            Watch::List(source) if !self.is_quiet => Some(source),
             _ => None,
         }
     }
@@ -551,6 +548,7 @@ impl Dialog {
             };
         }
         self.roster.take(notify, self.look, is_stable)?;
+        self.is_quiet = self.suppress == "*";
         self.known = Some(self.roster.describe());
         Ok(())
     }
@@ -578,20 +576,5 @@ impl Dialog {
             }
         }
         Ok(())
-    }
-}
-
-impl Manner {
-    fn random(rng: &mut Rng) -> Self {
-        match rng.u8(..12) {
-            0..=2 => Self::Late(rng.u64(400..6_000)),
-            3 => Self::Late(rng.u64(31_000..36_000)),
-            4..=5 => Self::Silent,
-            6..=7 => Self::Twice,
-            8 => Self::Answer(481),
-            9 => Self::Answer(500),
-            10 => Self::Answer(202),
-            _ => Self::RetryAfter(rng.u32(1..15)),
-        }
     }
 }
