@@ -50,6 +50,8 @@ pub(super) enum End {
     ByPeer,
     /// Not SIP, too long, in too many pieces.
     Broken,
+    /// Its upgrade to WebSocket was refused.
+    NotUpgraded,
     /// No keys could be agreed on, or TLS was broken later.
     Untrusted,
     /// An error of the socket.
@@ -79,8 +81,10 @@ pub(super) struct Connection {
     connecting: bool,
     /// A whole message has come, or the connection is ours.
     greeted: bool,
-    /// The peer sends no more.
+    /// The peer sends no more, or nobody reads it.
     read_closed: bool,
+    /// Why it ends once nothing is left to be written.
+    ends_as: End,
     /// What the poller watches it for.
     watched: (bool, bool),
     /// Begin of a message that is not whole.
@@ -118,6 +122,7 @@ impl Connection {
             connecting: false,
             greeted: false,
             read_closed: false,
+            ends_as: End::ByPeer,
             watched: (true, false),
             inbound: Vec::new(),
             looked_bytes: 0,
@@ -255,14 +260,8 @@ impl Connection {
             Next::Reads if used == 0 => self.look_again(bytes.len())?,
             Next::Reads => self.looked_bytes = 0,
             Next::Ends => self.read_closed = true,
-            Next::Refused => {
-                counts.upgrade_refused_count += 1;
-                self.read_closed = true;
-            }
-            Next::Broken => {
-                counts.broken_count += 1;
-                self.read_closed = true;
-            }
+            Next::Refused => (self.read_closed, self.ends_as) = (true, End::NotUpgraded),
+            Next::Broken => (self.read_closed, self.ends_as) = (true, End::Broken),
         }
         Ok(used)
     }
@@ -359,7 +358,7 @@ impl Connection {
             self.written = 0;
         }
         if self.read_closed && self.outbound.is_empty() && !self.channel.wants_write() {
-            return Err(End::ByPeer);
+            return Err(self.ends_as);
         }
         let writes = !self.outbound.is_empty() && !self.channel.is_handshaking();
         let wanted = (!self.read_closed, self.connecting || writes || self.channel.wants_write());

@@ -455,6 +455,7 @@ impl StreamTable {
         let counter = match end {
             End::ByPeer => &mut self.counts.closed_by_peer_count,
             End::Broken => &mut self.counts.broken_count,
+            End::NotUpgraded => &mut self.counts.upgrade_refused_count,
             End::Untrusted => &mut self.counts.untrusted_count,
             End::Error => &mut self.counts.error_count,
             End::NotConnected => &mut self.counts.connect_failed_count,
