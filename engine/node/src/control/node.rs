@@ -48,10 +48,6 @@ pub(crate) struct Node {
     variables: RefCell<HashMap<(TenantId, String), String>>,
 }
 
-fn is_file_char(char: char) -> bool {
-    char.is_ascii_alphanumeric() || matches!(char, '.' | '-' | '_')
-}
-
 /// Why a state was not set.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetError {
@@ -192,7 +188,9 @@ impl Node {
         let (Some(store), Some(state_dir)) = (&self.records, &config.state_dir) else {
             anyhow::bail!("this node keeps nothing: it has no state directory");
         };
-        let is_name = !name.starts_with('.') && name.chars().all(is_file_char) && name.len() <= 100;
+        let is_name_char =
+            |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '-' | '_');
+        let is_name = !name.starts_with('.') && name.chars().all(is_name_char) && name.len() <= 100;
         anyhow::ensure!(is_name, "'{name}' is no name of a file: letters, digits, . - _ expected");
         let dir = state_dir.join("backups");
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;

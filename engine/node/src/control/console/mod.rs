@@ -151,10 +151,9 @@ async fn run(
         (Kind::ShowHint, [name]) => hints::matching(node, tenant, name).await,
         (Kind::Explain, [name]) => explain::explain(node, tenant, name).await,
         (Kind::SubscriptionsList, []) => subscriptions::list(node, tenant, 100).await,
-        (Kind::SubscriptionsList, [count]) => match count.parse() {
-            Ok(count) => subscriptions::list(node, tenant, count).await,
-            Err(_) => Err(command.usage()),
-        },
+        (Kind::SubscriptionsList, [count]) => {
+            subscriptions::list(node, tenant, command.number(count)?).await
+        }
         (Kind::SubscriptionsShow, [call_id]) => subscriptions::show(node, tenant, call_id).await,
         (Kind::PjsipSubscriptionsInbound, []) => subscriptions::pjsip_list(node, tenant).await,
         (Kind::PjsipSubscriptionsOutbound, []) => Ok(subscriptions::pjsip_none()),
@@ -175,15 +174,13 @@ async fn run(
         (Kind::Latency, []) => latency::show(node).await,
         (Kind::Latency, ["reset"]) => latency::reset(node).await,
         (Kind::Publications, []) => publications::list(node, tenant, 100).await,
-        (Kind::Publications, [count]) => match count.parse() {
-            Ok(count) => publications::list(node, tenant, count).await,
-            Err(_) => Err(command.usage()),
-        },
+        (Kind::Publications, [count]) => {
+            publications::list(node, tenant, command.number(count)?).await
+        }
         (Kind::Registrations, []) => registrations::list(node, tenant, 100).await,
-        (Kind::Registrations, [count]) => match count.parse() {
-            Ok(count) => registrations::list(node, tenant, count).await,
-            Err(_) => Err(command.usage()),
-        },
+        (Kind::Registrations, [count]) => {
+            registrations::list(node, tenant, command.number(count)?).await
+        }
         (Kind::PjsipPublications, []) => publications::pjsip_list(node, tenant).await,
         (Kind::PjsipPublication, [name]) => publications::pjsip_show(node, tenant, name).await,
         (Kind::Shards, []) => figures::shards(node).await,

@@ -1,6 +1,7 @@
 //! The commands: their words, what they do, how they are used.
 
 use std::fmt::Write;
+use std::str::FromStr;
 
 use super::{Failure, Output};
 
@@ -183,6 +184,15 @@ impl Command {
     /// What to print when the arguments are wrong.
     pub(super) fn usage(&self) -> Failure {
         Failure::Usage(self.usage)
+    }
+
+    /// A number among its arguments.
+    ///
+    /// # Errors
+    ///
+    /// How the command is used, if it is none.
+    pub(super) fn number<T: FromStr>(&self, argument: &str) -> Result<T, Failure> {
+        argument.parse().map_err(|_| self.usage())
     }
 }
 
