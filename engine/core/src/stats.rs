@@ -84,10 +84,10 @@ counters! {
     request_refused,
     /// Requests refused because a limit was reached (503).
     request_shed,
-    /// Requests that would have made something new on a node that is drained (503).
-    request_sent_elsewhere,
     /// Of these, because the source address has all the subscriptions it may have.
     request_shed_per_source,
+    /// Requests that would have made something new on a node that is drained (503).
+    request_sent_elsewhere,
     /// PUBLISHes seen (retransmissions included).
     publish_in,
     /// Publications made.
