@@ -133,10 +133,9 @@ impl Shard {
         let endpoint = self.config.endpoints.get(subscription.endpoint.0 as usize);
         let texts = self.texts.get(&subscription.texts);
         let all = texts.all();
-        let left_ms = u64::from(subscription.expires_at_s) * 1000;
         let kept = KeptSubscription {
-            ends_ms: self.unix_at_zero_ms.saturating_add(left_ms),
-            written_ms: self.unix_at_zero_ms.saturating_add(now.as_nanos() / 1_000_000),
+            ends_ms: self.unix_ms(Time::from_secs(subscription.expires_at_s.into())),
+            written_ms: self.unix_ms(now),
             cseq: subscription.cseq.saturating_add(head_room),
             version: subscription.version.saturating_add(head_room),
             remote_cseq: subscription.remote_cseq,
@@ -213,6 +212,18 @@ impl Shard {
         owner().unwrap_or_default()
     }
 
+    /// A moment of this run as milliseconds since 1970, as records tell it.
+    pub(crate) fn unix_ms(&self, at: Time) -> u64 {
+        self.unix_at_zero_ms.saturating_add(at.as_nanos() / 1_000_000)
+    }
+
+    /// The way back: the second of this run in which what a record says is over, rounded up; the
+    /// coming one if that has passed.
+    pub(crate) fn second_of(&self, ends_ms: u64, now: Time) -> u32 {
+        let left_s = ends_ms.saturating_sub(self.unix_ms(now)).div_ceil(1000);
+        (now.as_secs_ceil() + left_s) as u32
+    }
+
     fn restore_source(
         &mut self,
         kind: u8,
@@ -261,7 +272,7 @@ impl Shard {
     ) -> Option<()> {
         let tag = Tag { partition: key.u16()?, slot: key.u32()?, check: key.u32()? };
         let mut kept = KeptSubscription::read(layout, &mut value)?;
-        let now_ms = self.unix_at_zero_ms + now.as_nanos() / 1_000_000;
+        let now_ms = self.unix_ms(now);
         let passed = now_ms.saturating_sub(kept.written_ms).min(u64::from(CSEQ_SKIP_MAX)) as u32;
         for number in [&mut kept.cseq, &mut kept.version] {
             *number = number.saturating_add(passed);
@@ -310,9 +321,7 @@ impl Shard {
         (endpoint, watched, batch_interval, state): (EndpointId, Watched, Duration, Lifecycle),
         now: Time,
     ) -> Option<u32> {
-        let now_ms = self.unix_at_zero_ms + now.as_nanos() / 1_000_000;
-        let left_s = kept.ends_ms.saturating_sub(now_ms).div_ceil(1000);
-        let expires_at_s = (now.as_secs_ceil() + left_s) as u32;
+        let expires_at_s = self.second_of(kept.ends_ms, now);
         let gap = match kept.dialect {
             Dialect::Rfc => gap_of_event(kept.texts[Text::Event as usize]),
             Dialect::Asterisk => Duration::ZERO,

@@ -116,9 +116,8 @@ impl Registrations {
         self.slab.len()
     }
 
-    pub(crate) fn find(&self, key: &SourceKey) -> Option<(u32, &Registration)> {
-        let slot = *self.index.get(key)?;
-        Some((slot, &self.slab[slot]))
+    pub(crate) fn find(&self, key: &SourceKey) -> Option<&Registration> {
+        self.index.get(key).map(|slot| &self.slab[*slot])
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Registration> {
@@ -187,14 +186,8 @@ impl Shard {
             if u64::from(at_s) > now.as_secs() {
                 return;
             }
-            let Registration { key, bindings, .. } = self.registrations.slab[slot].clone();
-            let before = bindings.len();
-            let left: Vec<Binding> = bindings
-                .into_iter()
-                .filter(|binding| u64::from(binding.expires_at_s) > now.as_secs())
-                .collect();
-            self.stats.counters.contact_expired += (before - left.len()) as u64;
-            self.set_bindings(&key, left, now, out);
+            let is_left = |binding: &Binding| u64::from(binding.expires_at_s) > now.as_secs();
+            self.stats.counters.contact_expired += self.retain_bindings(slot, is_left, now, out);
         }
     }
 
@@ -204,12 +197,26 @@ impl Shard {
         let slots: Vec<u32> =
             self.registrations.flows.range(range).map(|(_, slot)| *slot).collect();
         for slot in slots {
-            let Registration { key, mut bindings, .. } = self.registrations.slab[slot].clone();
-            let before = bindings.len();
-            bindings.retain(|binding| binding.reg_id == 0 || binding.flow.connection != connection);
-            self.stats.counters.contact_lost += (before - bindings.len()) as u64;
-            self.set_bindings(&key, bindings, now, out);
+            let is_left =
+                |binding: &Binding| binding.reg_id == 0 || binding.flow.connection != connection;
+            self.stats.counters.contact_lost += self.retain_bindings(slot, is_left, now, out);
         }
+    }
+
+    /// Leaves a user only some of his contacts. Returns how many went.
+    fn retain_bindings(
+        &mut self,
+        slot: u32,
+        is_left: impl Fn(&Binding) -> bool,
+        now: Time,
+        out: &mut Outputs,
+    ) -> u64 {
+        let Registration { key, mut bindings, .. } = self.registrations.slab[slot].clone();
+        let before = bindings.len();
+        bindings.retain(is_left);
+        let gone = before - bindings.len();
+        self.set_bindings(&key, bindings, now, out);
+        gone as u64
     }
 
     /// Puts contacts in place of others, keeps them, and reports the device if that changes it.

@@ -47,16 +47,20 @@ pub(crate) enum Outcome {
 }
 
 impl Shard {
-    /// Seconds a suspect peer is told to wait when a limit is reached.
+    /// 503 with a Retry-After of its own, so that those turned away do not return together.
+    pub(crate) fn overload(&mut self) -> Answer {
+        Answer::overload(self.rng.u32(30..=90))
+    }
+
+    /// A limit was reached.
     pub(crate) fn shed(&mut self) -> Outcome {
         self.stats.counters.request_shed += 1;
-        Outcome::Answer(Answer::overload(self.rng.u32(30..=90)))
+        Outcome::Answer(self.overload())
     }
 
     fn sent_elsewhere(&mut self) -> Outcome {
         self.stats.counters.request_sent_elsewhere += 1;
-        let answer = Answer::overload(self.rng.u32(30..=90));
-        Outcome::Answer(answer.warning("this server is being drained"))
+        Outcome::Answer(self.overload().warning("this server is being drained"))
     }
 
     fn shed_per_source(&mut self) -> Outcome {

@@ -49,8 +49,7 @@ impl Shard {
         if !self.durable {
             return;
         }
-        let ends_ms =
-            self.unix_at_zero_ms.saturating_add(u64::from(publication.expires_at_s) * 1000);
+        let ends_ms = self.unix_ms(Time::from_secs(publication.expires_at_s.into()));
         let value = Some(write(publication, ends_ms).bytes.into());
         out.records.push(Record { key: key_of(publication), value });
     }
@@ -123,9 +122,8 @@ impl Shard {
         if !is_ours && !is_feed {
             return None;
         }
-        let now_ms = self.unix_at_zero_ms.saturating_add(now.as_nanos() / 1_000_000);
         let ends_ms = value.u64()?;
-        if ends_ms <= now_ms {
+        if ends_ms <= self.unix_ms(now) {
             if is_feed {
                 self.publications.remember_restored(id, Restored::Over);
             }
@@ -134,8 +132,7 @@ impl Shard {
             }
             return Some(());
         }
-        let left_s = (ends_ms - now_ms).div_ceil(1000);
-        let expires_at_s = (now.as_secs_ceil() + left_s) as u32;
+        let expires_at_s = self.second_of(ends_ms, now);
         let publication = read(&mut value, key.clone(), id, expires_at_s)?;
         let limits = &self.config.limits;
         let has_room = self.publications.len() < limits.publication_count_max

@@ -96,7 +96,7 @@ impl Shard {
     }
 
     pub(super) fn new_entity_tag(&mut self, now: Time) -> EntityTag {
-        let unix_ms = self.unix_at_zero_ms.saturating_add(now.as_nanos() / 1_000_000);
+        let unix_ms = self.unix_ms(now);
         EntityTag { serial: self.publications.next_serial(unix_ms), random: self.rng.u64(..) }
     }
 

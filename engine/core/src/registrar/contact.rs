@@ -3,7 +3,6 @@
 use lampfield_wire::{HeaderName, Message, NameAddr, canonical_uri, parse_expires};
 
 use super::Binding;
-use crate::flow::Flow;
 use crate::respond::Answer;
 use crate::subscribe::Request;
 
@@ -19,19 +18,13 @@ pub(super) enum Asked {
 }
 
 /// Reads all Contact headers; with each how many seconds it asks for.
-pub(super) fn asked(
-    request: &Request<'_, '_>,
-    flow: Flow,
-    default_s: u32,
-) -> Result<Asked, Answer> {
+pub(super) fn asked(request: &Request<'_, '_>, default_s: u32) -> Result<Asked, Answer> {
     let message = request.message;
     let broken = |text: &dyn std::fmt::Display| Answer::new(400, "Bad Request").warning(text);
-    let header_s = match message.header(HeaderName::Expires) {
-        None => None,
-        Some(value) => {
-            Some(parse_expires(value).ok_or_else(|| broken(&"Expires is not a number"))?)
-        }
-    };
+    let header_s = message
+        .header(HeaderName::Expires)
+        .map(|value| parse_expires(value).ok_or_else(|| broken(&"Expires is not a number")));
+    let header_s = header_s.transpose()?;
     let path = path_of(message);
     let mut contacts = Vec::new();
     let mut is_all = false;
@@ -42,14 +35,11 @@ pub(super) fn asked(
             continue;
         }
         canonical_uri(contact.uri).map_err(|error| broken(&error))?;
-        let own_s = match contact.param("expires") {
-            None => None,
-            Some(value) => {
-                Some(parse_expires(value).ok_or_else(|| broken(&"expires is not a number"))?)
-            }
-        };
-        let wanted_s = own_s.or(header_s).unwrap_or(default_s);
-        contacts.push((binding(request, &contact, flow, &path), wanted_s));
+        let own_s = contact
+            .param("expires")
+            .map(|value| parse_expires(value).ok_or_else(|| broken(&"expires is not a number")));
+        let wanted_s = own_s.transpose()?.or(header_s).unwrap_or(default_s);
+        contacts.push((binding(request, &contact, &path), wanted_s));
     }
     match (is_all, contacts.is_empty()) {
         (true, true) if header_s == Some(0) => Ok(Asked::RemoveAll),
@@ -59,7 +49,7 @@ pub(super) fn asked(
     }
 }
 
-fn binding(request: &Request<'_, '_>, contact: &NameAddr<'_>, flow: Flow, path: &str) -> Binding {
+fn binding(request: &Request<'_, '_>, contact: &NameAddr<'_>, path: &str) -> Binding {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let mut params = String::new();
     for (name, value) in contact.params() {
@@ -84,7 +74,7 @@ fn binding(request: &Request<'_, '_>, contact: &NameAddr<'_>, flow: Flow, path: 
         cseq: request.basics.cseq,
         expires_at_s: 0,
         path: path.into(),
-        flow,
+        flow: request.flow,
     }
 }
 

@@ -20,7 +20,7 @@ impl Shard {
         if !self.durable {
             return;
         }
-        let value = self.registrations.find(key).map(|(_, registration)| {
+        let value = self.registrations.find(key).map(|registration| {
             let mut value = Writer::new(LAYOUT);
             value.u32(registration.bindings.len() as u32);
             for binding in &registration.bindings {
@@ -33,7 +33,7 @@ impl Shard {
     }
 
     fn write_binding(&self, binding: &Binding, value: &mut Writer) {
-        value.u64(self.unix_at_zero_ms + u64::from(binding.expires_at_s) * 1000);
+        value.u64(self.unix_ms(Time::from_secs(binding.expires_at_s.into())));
         value.u32(binding.cseq);
         value.u32(binding.reg_id);
         let Binding { uri, params, instance, call_id, path, .. } = binding;
@@ -66,8 +66,7 @@ impl Shard {
             (0..count).map(|_| self.read_binding(&mut value, now)).collect();
         let bindings: Vec<Binding> = bindings?.into_iter().flatten().collect();
         if bindings.is_empty() {
-            let key = source_key(KIND_REGISTRATION, key.0, &key.1);
-            out.records.push(Record { key, value: None });
+            self.keep_registration(&key, out);
             return Some(());
         }
         if self.registrations.len() >= self.config.limits.registration_count_max {
@@ -89,13 +88,11 @@ impl Shard {
         }
         let transport = Transport::from_number(value.u8()?)?;
         let (local, peer) = (value.str()?.parse().ok()?, value.str()?.parse().ok()?);
-        let now_ms = self.unix_at_zero_ms + now.as_nanos() / 1_000_000;
-        let left_s = ends_ms.saturating_sub(now_ms).div_ceil(1000);
         let [uri, params, instance, call_id, path] = texts.map(Box::from);
         let flow = Flow { transport, local, peer, connection: ConnectionId::default() };
-        let expires_at_s = (now.as_secs_ceil() + left_s) as u32;
+        let expires_at_s = self.second_of(ends_ms, now);
         let binding =
             Binding { uri, params, instance, reg_id, call_id, cseq, expires_at_s, path, flow };
-        Some((left_s > 0).then_some(binding))
+        Some((ends_ms > self.unix_ms(now)).then_some(binding))
     }
 }

@@ -87,10 +87,10 @@ impl Shard {
         out: &mut Outputs,
     ) -> Result<Answer, Answer> {
         let limits = &self.config.limits;
-        let asked = asked(request, request.flow, limits.register_expires_default_s);
+        let asked = asked(request, limits.register_expires_default_s);
         let asked = asked.inspect_err(|_| self.stats.counters.register_malformed += 1)?;
         let found = self.registrations.find(key);
-        let mut bindings = found.map_or(Vec::new(), |(_, found)| found.bindings.clone());
+        let mut bindings = found.map_or(Vec::new(), |found| found.bindings.clone());
         match asked {
             Asked::Nothing => return Ok(self.registered(key, request, now)),
             Asked::RemoveAll => {
@@ -169,8 +169,7 @@ impl Shard {
             || (self.sources.get(key).is_none() && self.sources.len() >= limits.source_count_max);
         if is_new && is_full {
             self.stats.counters.register_shed += 1;
-            let answer = Answer::overload(self.rng.u32(30..=90));
-            return Err(answer.warning("too many registrations of the shard"));
+            return Err(self.overload().warning("too many registrations of the shard"));
         }
         Ok(())
     }
@@ -178,7 +177,7 @@ impl Shard {
     /// 200, with every contact there is now.
     fn registered(&self, key: &SourceKey, request: &Request<'_, '_>, now: Time) -> Answer {
         let mut answer = Answer::new(200, "OK");
-        let bindings = self.registrations.find(key).map(|(_, found)| &found.bindings[..]);
+        let bindings = self.registrations.find(key).map(|found| &found.bindings[..]);
         for binding in bindings.unwrap_or_default() {
             let left_s = u64::from(binding.expires_at_s).saturating_sub(now.as_secs_ceil());
             let Binding { uri, params, .. } = binding;
